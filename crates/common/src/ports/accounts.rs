@@ -1,0 +1,42 @@
+//! Where auth keeps accounts and sessions.
+
+use async_trait::async_trait;
+
+use super::StoreError;
+use crate::account::{Account, NewAccount, NewSession, RefreshRotation, Revocation, Rotated};
+use crate::clock::Timestamp;
+use crate::ids::{SessionId, UserId};
+
+/// What became of a registration.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AccountCreated {
+    /// The account exists now.
+    Created,
+    /// Somebody has that name, in whatever case.
+    UsernameTaken,
+}
+
+/// Accounts and sessions; auth is its only user.
+#[async_trait]
+pub trait Accounts: Send + Sync {
+    /// Creates an account.
+    async fn create(&self, account: NewAccount) -> Result<AccountCreated, StoreError>;
+
+    /// Finds an account by its name, without case.
+    async fn find(&self, username: &str) -> Result<Option<Account>, StoreError>;
+
+    /// Opens a session.
+    async fn open_session(&self, session: NewSession) -> Result<(), StoreError>;
+
+    /// Exchanges a refresh token in one transaction; two that race get the same successor.
+    async fn rotate(&self, rotation: RefreshRotation) -> Result<Rotated, StoreError>;
+
+    /// Ends a session. `false`: unknown, or ended before.
+    async fn revoke(&self, session: SessionId, now: Timestamp) -> Result<bool, StoreError>;
+
+    /// Sessions that were ended at or after `since`: what a node reads that may have missed some.
+    async fn revocations(&self, since: Timestamp) -> Result<Vec<Revocation>, StoreError>;
+
+    /// The name of a user. `None`: no such user.
+    async fn username(&self, user: UserId) -> Result<Option<String>, StoreError>;
+}

@@ -1,0 +1,23 @@
+//! What services ask of the world. Each port is a trait with one implementation per backend; `testkit` holds
+//! the contract that every implementation passes.
+//!
+//! `Ok(None)` means absent; errors are [`StoreError`] and [`QueueError`], typed by what the caller can do.
+
+mod accounts;
+mod authority;
+mod events;
+mod health;
+mod queue;
+mod ranks;
+mod truth;
+
+pub use accounts::{AccountCreated, Accounts};
+pub use authority::{Authority, VerificationKey};
+pub use events::{Event, EventBus, EventStream, Signal};
+pub use health::Dependency;
+pub use queue::{Delivery, DeliveryTag, PendingMarks, QueueError, SubmitError, Submitted, UpdateQueue, UpdateSource};
+pub use ranks::{FillStart, FillStep, IndexState, Projected, RankIndex};
+pub use truth::{AppliedBatch, BoardDigest, Ledger, Profiles, RowPage, StoreError, Truth};
+
+/// The cause of a failure, kept for the log.
+pub type Source = Box<dyn std::error::Error + Send + Sync + 'static>;

@@ -1,0 +1,14 @@
+//! What every process of ours needs around its services: settings, telemetry, lifecycle, the admin listener.
+//!
+//! Knows the process and the domain's ports, never a backend.
+
+pub mod access_token;
+pub mod admin;
+pub mod backoff;
+pub mod clock;
+pub mod exit;
+pub mod lifecycle;
+mod log_format;
+pub mod secrets;
+pub mod settings;
+pub mod telemetry;
