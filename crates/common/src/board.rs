@@ -88,6 +88,12 @@ impl Board {
         &self.head.board
     }
 
+    /// Whether players can move the board without a game server's signature; start-up names such boards.
+    #[must_use]
+    pub fn movable_without_issuer(&self) -> bool {
+        self.rules.iter().any(|rule| rule.proof != Proof::Issuer)
+    }
+
     /// The rule of an action type.
     ///
     /// # Errors

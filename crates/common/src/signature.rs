@@ -12,8 +12,8 @@ const SCHEME: &str = "scoreboard-v1";
 /// Separates the derivation of session keys from every other use of the master secret.
 const SESSION_KEY_LABEL: &str = "scoreboard-session-key-v1";
 
-/// A 32-byte HMAC key. Never printed.
-#[derive(Clone, PartialEq, Eq)]
+/// A 32-byte HMAC key. Never printed, wiped when dropped.
+#[derive(Clone, PartialEq, Eq, zeroize::ZeroizeOnDrop)]
 pub struct SigningKey([u8; 32]);
 
 impl std::fmt::Debug for SigningKey {

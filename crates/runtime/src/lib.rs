@@ -9,6 +9,7 @@ pub mod clock;
 pub mod exit;
 pub mod lifecycle;
 mod log_format;
+pub mod process;
 pub mod secrets;
 pub mod settings;
 pub mod telemetry;

@@ -1,6 +1,7 @@
 //! One object that starts and ends a process: soft stop on the first signal, hard stop on the second.
 
 use std::future::Future;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -9,8 +10,9 @@ use tokio_util::task::TaskTracker;
 
 use crate::exit::{Exit, Failure};
 
-/// The longest that a process takes to end after the first signal.
-pub const DRAIN_LIMIT: Duration = Duration::from_secs(10);
+/// The longest that tasks may take to end after the first signal. The process then has a second left to send its last
+/// traces and close the admin listener: it ends within 10 s.
+pub const DRAIN_LIMIT: Duration = Duration::from_secs(9);
 
 /// Owns the tasks of a process and the order to stop.
 #[derive(Clone, Debug, Default)]
@@ -18,6 +20,23 @@ pub struct Lifecycle {
     stop: CancellationToken,
     closed: CancellationToken,
     tasks: TaskTracker,
+    /// The first task that failed, which is why the process ends.
+    failed: Arc<OnceLock<String>>,
+}
+
+/// Ends the process when a task panics, which would otherwise only be missing.
+struct Watch {
+    name: &'static str,
+    lifecycle: Lifecycle,
+    finished: bool,
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if !self.finished && std::thread::panicking() {
+            self.lifecycle.fail(format!("the task {} panicked", self.name));
+        }
+    }
 }
 
 impl Lifecycle {
@@ -50,41 +69,52 @@ impl Lifecycle {
         self.stop.cancel();
     }
 
-    /// Runs a task for the process's life. If it returns before the stop, or fails, everything is stopped.
+    /// Asks everything to stop because something is broken; the first reason is the process's.
+    pub fn fail(&self, reason: impl Into<String>) {
+        // Later failures are consequences; they were logged by whoever saw them.
+        let _ = self.failed.set(reason.into());
+        self.stop.cancel();
+    }
+
+    /// Runs a task for the process's life. If it returns before the stop, fails or panics, everything is stopped and
+    /// the process ends with [`Exit::Bug`].
     pub fn spawn<F, E>(&self, name: &'static str, task: F)
     where
         F: Future<Output = Result<(), E>> + Send + 'static,
         E: std::error::Error + 'static,
     {
-        let stop = self.stop.clone();
+        let mut watch = Watch { name, lifecycle: self.clone(), finished: false };
         self.tasks.spawn(async move {
-            match task.await {
+            let ended = task.await;
+            watch.finished = true;
+            match ended {
                 Err(error) => {
-                    tracing::error!(task = name, error = %crate::exit::causes(&error), "a task failed; stopping")
+                    watch.lifecycle.fail(format!("the task {name} failed: {}", crate::exit::causes(&error)));
                 }
-                Ok(()) if !stop.is_cancelled() => tracing::error!(task = name, "a task ended on its own; stopping"),
+                Ok(()) if !watch.lifecycle.is_draining() => {
+                    watch.lifecycle.fail(format!("the task {name} ended on its own"));
+                }
                 Ok(()) => tracing::debug!(task = name, "stopped"),
             }
-            stop.cancel();
         });
     }
 
     /// Waits for TERM or INT (or [`Self::stop`]), then for the tasks, at most [`DRAIN_LIMIT`].
     ///
     /// # Errors
-    /// [`Exit::DrainTimedOut`] when the tasks took longer or a second signal came.
+    /// [`Exit::Bug`] when a task failed, [`Exit::DrainTimedOut`] when the tasks took longer or a second signal came.
     pub async fn run_until_stopped(&self) -> Result<(), Failure> {
         let mut terminate = signals(SignalKind::terminate())?;
         let mut interrupt = signals(SignalKind::interrupt())?;
         tokio::select! {
             _ = terminate.recv() => tracing::info!("TERM: draining"),
             _ = interrupt.recv() => tracing::info!("INT: draining"),
-            () = self.stop.cancelled() => {}
+            () = self.stop.cancelled() => tracing::info!("draining"),
         }
         self.stop.cancel();
         self.tasks.close();
         let ended = tokio::select! {
-            () = self.tasks.wait() => { tracing::info!("stopped"); Ok(()) }
+            () = self.tasks.wait() => Ok(()),
             () = tokio::time::sleep(DRAIN_LIMIT) => {
                 Err(Failure::new(Exit::DrainTimedOut, format!("draining took longer than {} s", DRAIN_LIMIT.as_secs())))
             }
@@ -92,7 +122,10 @@ impl Lifecycle {
             _ = interrupt.recv() => Err(second_signal()),
         };
         self.closed.cancel();
-        ended
+        if let Some(reason) = self.failed.get() {
+            return Err(Failure::new(Exit::Bug, reason.clone()));
+        }
+        ended.inspect(|()| tracing::info!("stopped"))
     }
 }
 

@@ -1,1 +1,313 @@
-//! Being written.
+//! The directory of our own secrets (`SCOREBOARD__SECRETS__DIR`), made by `scoreboard key init DIR`.
+//!
+//! One subdirectory per service holds only what that service needs, so that a stolen one opens nothing else:
+//!
+//! ```text
+//! DIR/auth/jwt/<kid>.pem            Ed25519 private keys of access tokens, PKCS#8; <kid>.pub.pem: retired, verifies only
+//! DIR/auth/jwt/active               the kid of the key that signs
+//! DIR/auth/signing-master           sessions' signing keys are derived from it; 32 bytes, base64url
+//! DIR/auth/refresh-master           refresh tokens are made with it
+//! DIR/auth/callers/<service>        what that service shows to auth
+//! DIR/gateway/signing-master        verifies signatures of actions
+//! DIR/gateway/service-key           shown to auth
+//! DIR/gateway/jwt/<kid>.pub.pem     verify access tokens before auth was asked
+//! DIR/realtime-fanout/service-key, jwt/<kid>.pub.pem
+//! DIR/score-worker/                 nothing secret
+//! ```
+//!
+//! Secrets are wiped from memory when dropped and never printed.
+
+mod error;
+mod files;
+mod init;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use common::ports::VerificationKey;
+use common::signature::SigningKey;
+use ed25519_dalek::pkcs8::{DecodePrivateKey as _, DecodePublicKey as _, EncodePrivateKey as _};
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq as _;
+use zeroize::Zeroizing;
+
+pub use error::SecretsError;
+use files::Place;
+pub use init::{InitReport, init};
+
+const AUTH: &str = "auth";
+const GATEWAY: &str = "gateway";
+const FANOUT: &str = "realtime-fanout";
+const WORKER: &str = "score-worker";
+
+const KEYS: &str = "jwt";
+const ACTIVE_KEY: &str = "active";
+const CALLERS: &str = "callers";
+const SIGNING_MASTER: &str = "signing-master";
+const REFRESH_MASTER: &str = "refresh-master";
+const SERVICE_KEY: &str = "service-key";
+const PUBLIC_SUFFIX: &str = ".pub.pem";
+const PRIVATE_SUFFIX: &str = ".pem";
+
+/// Shown by one service to another as `authorization: Bearer <key>`.
+#[derive(Clone)]
+pub struct ServiceKey(Zeroizing<String>);
+
+impl ServiceKey {
+    /// Takes 32 to 255 visible ASCII characters as a key; `None` when the text is anything else.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let valid = (32..=255).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
+        valid.then(|| Self(Zeroizing::new(text.to_owned())))
+    }
+
+    /// The key itself, to be shown to its service.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether this is the key; compared in constant time.
+    #[must_use]
+    pub fn matches(&self, presented: &str) -> bool {
+        self.0.as_bytes().ct_eq(presented.as_bytes()).into()
+    }
+}
+
+impl fmt::Debug for ServiceKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ServiceKey(…)")
+    }
+}
+
+/// A private key that signs access tokens.
+#[derive(Clone)]
+pub struct TokenSigningKey {
+    kid: String,
+    key: ed25519_dalek::SigningKey,
+}
+
+impl TokenSigningKey {
+    /// Takes 32 random bytes as the private key. The `kid` follows from the public key.
+    #[must_use]
+    pub fn from_seed(seed: &[u8; 32]) -> Self {
+        let key = ed25519_dalek::SigningKey::from_bytes(seed);
+        let kid = hex::encode(&Sha256::digest(key.verifying_key().as_bytes())[..8]);
+        Self { kid, key }
+    }
+
+    /// Names the key in a token's header.
+    #[must_use]
+    pub fn kid(&self) -> &str {
+        &self.kid
+    }
+
+    /// What verifies its tokens.
+    #[must_use]
+    pub fn verification_key(&self) -> VerificationKey {
+        VerificationKey { kid: self.kid.clone(), public_key: self.key.verifying_key().to_bytes() }
+    }
+
+    /// The private key as PKCS#8 DER, the form that JWT libraries take.
+    ///
+    /// # Errors
+    /// Only where the encoder itself is at fault.
+    pub fn pkcs8_der(&self) -> Result<Zeroizing<Vec<u8>>, ed25519_dalek::pkcs8::Error> {
+        self.key.to_pkcs8_der().map(|document| document.to_bytes())
+    }
+}
+
+impl fmt::Debug for TokenSigningKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TokenSigningKey").field("kid", &self.kid).finish_non_exhaustive()
+    }
+}
+
+/// What auth holds: the only service that can make tokens.
+#[derive(Clone, Debug)]
+pub struct AuthSecrets {
+    /// The key that signs access tokens now.
+    pub active_key: TokenSigningKey,
+    /// Every key that verifies them, the active one among them, by kid.
+    pub verification_keys: Vec<VerificationKey>,
+    /// Sessions' signing keys are derived from it.
+    pub signing_master: SigningKey,
+    /// Refresh tokens are made with it.
+    pub refresh_master: SigningKey,
+    /// Who may call auth, and what each shows.
+    pub callers: BTreeMap<String, ServiceKey>,
+}
+
+impl AuthSecrets {
+    /// Reads `<root>/auth`.
+    ///
+    /// # Errors
+    /// [`SecretsError`] naming the file and the next step.
+    pub fn load(root: &Path) -> Result<Self, SecretsError> {
+        let dir = root.join(AUTH);
+        let signing_master = read_key(root, &dir.join(SIGNING_MASTER))?;
+        let refresh_master = read_key(root, &dir.join(REFRESH_MASTER))?;
+        let ring = KeyRing::read(root, &dir.join(KEYS))?;
+        let active_path = dir.join(KEYS).join(ACTIVE_KEY);
+        let active = Place { root, path: &active_path };
+        let kid = active.read()?;
+        let active_key = ring
+            .private
+            .get(kid.as_str())
+            .cloned()
+            .ok_or_else(|| active.malformed("must name a private key beside it"))?;
+        Ok(Self {
+            active_key,
+            verification_keys: ring.verification_keys(),
+            signing_master,
+            refresh_master,
+            callers: read_callers(root, &dir.join(CALLERS))?,
+        })
+    }
+}
+
+/// What a gateway holds: it verifies tokens and signatures, and is let in by auth.
+#[derive(Clone, Debug)]
+pub struct GatewaySecrets {
+    /// Sessions' signing keys are derived from it.
+    pub signing_master: SigningKey,
+    /// Shown to auth.
+    pub service_key: ServiceKey,
+    /// Verify access tokens; auth's own list replaces them once it was asked.
+    pub verification_keys: Vec<VerificationKey>,
+}
+
+impl GatewaySecrets {
+    /// Reads `<root>/gateway`.
+    ///
+    /// # Errors
+    /// [`SecretsError`] naming the file and the next step.
+    pub fn load(root: &Path) -> Result<Self, SecretsError> {
+        let dir = root.join(GATEWAY);
+        Ok(Self {
+            signing_master: read_key(root, &dir.join(SIGNING_MASTER))?,
+            service_key: read_service_key(root, &dir.join(SERVICE_KEY))?,
+            verification_keys: KeyRing::read(root, &dir.join(KEYS))?.verification_keys(),
+        })
+    }
+}
+
+/// What a fan-out node holds: it verifies tokens, can make neither token nor signature.
+#[derive(Clone, Debug)]
+pub struct FanoutSecrets {
+    /// Shown to auth, which lets it read keys and revocations and nothing else.
+    pub service_key: ServiceKey,
+    /// Verify access tokens; auth's own list replaces them once it was asked.
+    pub verification_keys: Vec<VerificationKey>,
+}
+
+impl FanoutSecrets {
+    /// Reads `<root>/realtime-fanout`.
+    ///
+    /// # Errors
+    /// [`SecretsError`] naming the file and the next step.
+    pub fn load(root: &Path) -> Result<Self, SecretsError> {
+        let dir = root.join(FANOUT);
+        Ok(Self {
+            service_key: read_service_key(root, &dir.join(SERVICE_KEY))?,
+            verification_keys: KeyRing::read(root, &dir.join(KEYS))?.verification_keys(),
+        })
+    }
+}
+
+/// The keys in a `jwt/` directory; never empty when read by a service.
+#[derive(Default)]
+struct KeyRing {
+    private: BTreeMap<String, TokenSigningKey>,
+    /// Those of `private` too.
+    public: BTreeMap<String, [u8; 32]>,
+}
+
+impl KeyRing {
+    fn read(root: &Path, dir: &Path) -> Result<Self, SecretsError> {
+        let ring = Self::read_if_present(root, dir)?;
+        if ring.public.is_empty() {
+            return Err(SecretsError::Missing { path: dir.join("*.pem"), root: root.to_owned() });
+        }
+        Ok(ring)
+    }
+
+    fn read_if_present(root: &Path, dir: &Path) -> Result<Self, SecretsError> {
+        let mut ring = Self::default();
+        for path in files_in(dir)? {
+            let place = Place { root, path: &path };
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if let Some(kid) = name.strip_suffix(PUBLIC_SUFFIX) {
+                let key = ed25519_dalek::VerifyingKey::from_public_key_pem(&place.read()?)
+                    .map_err(|_| place.malformed("must hold an Ed25519 public key in PEM"))?;
+                ring.add_public(&place, kid, key.to_bytes())?;
+            } else if let Some(kid) = name.strip_suffix(PRIVATE_SUFFIX) {
+                let key = ed25519_dalek::SigningKey::from_pkcs8_pem(&place.read()?)
+                    .map_err(|_| place.malformed("must hold an Ed25519 private key as PKCS#8 in PEM"))?;
+                ring.add_public(&place, kid, key.verifying_key().to_bytes())?;
+                ring.private.insert(kid.to_owned(), TokenSigningKey { kid: kid.to_owned(), key });
+            }
+        }
+        Ok(ring)
+    }
+
+    fn add_public(&mut self, place: &Place<'_>, kid: &str, key: [u8; 32]) -> Result<(), SecretsError> {
+        if !is_valid_kid(kid) {
+            return Err(place.malformed("must be named <kid>.pem with a kid of 1 to 64 of A-Za-z0-9_-"));
+        }
+        match self.public.insert(kid.to_owned(), key) {
+            Some(other) if other != key => Err(place.malformed("belongs to another key than its namesake")),
+            _ => Ok(()),
+        }
+    }
+
+    fn verification_keys(&self) -> Vec<VerificationKey> {
+        self.public.iter().map(|(kid, key)| VerificationKey { kid: kid.clone(), public_key: *key }).collect()
+    }
+}
+
+/// The form of key ids that we make, take from files and let a token name.
+#[must_use]
+pub fn is_valid_kid(kid: &str) -> bool {
+    (1..=64).contains(&kid.len()) && kid.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
+}
+
+fn read_key(root: &Path, path: &Path) -> Result<SigningKey, SecretsError> {
+    Place { root, path }.read_key()
+}
+
+fn read_service_key(root: &Path, path: &Path) -> Result<ServiceKey, SecretsError> {
+    Place { root, path }.read_service_key()
+}
+
+fn read_callers(root: &Path, dir: &Path) -> Result<BTreeMap<String, ServiceKey>, SecretsError> {
+    let mut callers = BTreeMap::new();
+    for path in files_in(dir)? {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        callers.insert(name, read_service_key(root, &path)?);
+    }
+    if callers.is_empty() {
+        return Err(SecretsError::Missing { path: dir.join(GATEWAY), root: root.to_owned() });
+    }
+    Ok(callers)
+}
+
+/// The files of a directory by name, without hidden ones (Kubernetes keeps its versions of a mount in some);
+/// none when there is no such directory.
+fn files_in(dir: &Path) -> Result<Vec<PathBuf>, SecretsError> {
+    let failed = |source| SecretsError::Io { operation: "read", path: dir.to_owned(), source };
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(failed(error)),
+    };
+    let mut paths = entries.map(|entry| entry.map(|e| e.path())).collect::<Result<Vec<_>, _>>().map_err(failed)?;
+    paths.retain(|path| path.is_file() && !path.file_name().unwrap_or_default().to_string_lossy().starts_with('.'));
+    paths.sort();
+    Ok(paths)
+}
+
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,11 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+mod effective;
+
 use serde::{Deserialize, Deserializer};
+
+pub use effective::EffectiveSetting;
 
 use crate::exit::{Exit, Failure};
 
@@ -75,7 +79,7 @@ pub struct Settings {
     pub grpc: Listener,
     pub database: Database,
     pub redis: Server,
-    pub amqp: Server,
+    pub amqp: Broker,
     pub data: Directory,
     pub secrets: OptionalDirectory,
     pub auth: AuthAddress,
@@ -124,6 +128,17 @@ pub struct Server {
     /// Where it is, with credentials.
     #[serde(default)]
     pub url: Option<Secret>,
+}
+
+/// RabbitMQ.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Broker {
+    /// `amqp://user:password@host:port/vhost`.
+    #[serde(default)]
+    pub url: Option<Secret>,
+    /// Put before the names of queues and exchanges, so that several installations can share a virtual host.
+    #[serde(default)]
+    pub prefix: String,
 }
 
 /// A directory.
@@ -203,6 +218,12 @@ pub struct Log {
     pub format: LogFormat,
 }
 
+impl Default for Log {
+    fn default() -> Self {
+        Self { filter: "info".to_owned(), format: LogFormat::Auto }
+    }
+}
+
 /// How logs are written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -226,6 +247,7 @@ const KEYS: &[(&str, Option<&str>)] = &[
     ("database.pool_size", Some("16")),
     ("redis.url", None),
     ("amqp.url", None),
+    ("amqp.prefix", None),
     ("data.dir", Some("scoreboard-data")),
     ("secrets.dir", None),
     ("auth.url", None),
@@ -310,23 +332,7 @@ impl Settings {
     /// # Errors
     /// [`SettingsError`], naming the setting as it was given.
     pub fn load(sources: &Sources) -> Result<Self, SettingsError> {
-        let mut values: BTreeMap<String, (String, String)> = KEYS
-            .iter()
-            .filter_map(|(key, default)| default.map(|d| ((*key).to_owned(), ("default".to_owned(), d.to_owned()))))
-            .collect();
-        if let Some(file) = &sources.file {
-            read_file(file, &mut values)?;
-        }
-        for (name, value) in &sources.environment {
-            if let Some(rest) = name.strip_prefix(PREFIX) {
-                read_variable(name, rest, value, &mut values)?;
-            }
-        }
-        for (key, value) in &sources.flags {
-            let origin = format!("--set {key}");
-            check_known(key, &origin)?;
-            values.insert(key.clone(), (origin, value.clone()));
-        }
+        let values = gather(sources)?;
         let settings = Self::from_values(&values)?;
         settings.mode()?;
         Ok(settings)
@@ -405,6 +411,28 @@ pub enum Mode {
     Embedded,
     /// PostgreSQL, Redis, RabbitMQ.
     Distributed,
+}
+
+/// Every given value by key, with where it came from; what is given closer to the process wins.
+fn gather(sources: &Sources) -> Result<BTreeMap<String, (String, String)>, SettingsError> {
+    let mut values: BTreeMap<String, (String, String)> = KEYS
+        .iter()
+        .filter_map(|(key, default)| default.map(|d| ((*key).to_owned(), ("default".to_owned(), d.to_owned()))))
+        .collect();
+    if let Some(file) = &sources.file {
+        read_file(file, &mut values)?;
+    }
+    for (name, value) in &sources.environment {
+        if let Some(rest) = name.strip_prefix(PREFIX) {
+            read_variable(name, rest, value, &mut values)?;
+        }
+    }
+    for (key, value) in &sources.flags {
+        let origin = format!("--set {key}");
+        check_known(key, &origin)?;
+        values.insert(key.clone(), (origin, value.clone()));
+    }
+    Ok(values)
 }
 
 fn invalid(origin: &str, problem: &str) -> SettingsError {

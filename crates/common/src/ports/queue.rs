@@ -37,6 +37,12 @@ pub trait UpdateQueue: Send + Sync {
     /// # Errors
     /// [`SubmitError`], within 2 s plus `wait`.
     async fn submit(&self, update: ScoreUpdate, wait: Duration) -> Result<Submitted, SubmitError>;
+
+    /// Whether what was taken is kept when the process ends. A queue for which this is false promises nothing before
+    /// the decision, so it never answers [`Submitted::Pending`].
+    fn outlives_process(&self) -> bool {
+        true
+    }
 }
 
 /// A queue operation of the worker failed; the connection is being rebuilt, unsettled work comes again.

@@ -1,0 +1,102 @@
+//! Accounts, sessions and keys: auth does the work, the gateway passes it on.
+
+use actix_web::http::header::CACHE_CONTROL;
+use actix_web::{HttpRequest, HttpResponse, web};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http_edge::ApiError;
+use http_edge::body::json_object;
+use wire::json::{AccountJson, ErrorJson, TokenGrantJson};
+
+use crate::app::Gateway;
+use crate::openapi::{CredentialsBody, RefreshBody};
+use crate::tokens::bearer;
+
+/// `POST /api/v1/auth/register`
+#[utoipa::path(post, path = "/api/v1/auth/register", tag = "accounts", request_body = CredentialsBody, responses(
+    (status = 201, description = "The account", body = AccountJson),
+    (status = "4XX", description = "Refused", body = ErrorJson),
+    (status = "5XX", description = "Not available now", body = ErrorJson),
+))]
+pub(crate) async fn register(
+    gateway: web::Data<Gateway>,
+    request: HttpRequest,
+    payload: web::Payload,
+) -> Result<HttpResponse, ApiError> {
+    let body = json_object(&request, payload).await?;
+    let (username, password) = (body.required_text("username")?, body.required_text("password")?);
+    let (user, username) = gateway.ports.authority.register(username, password).await?;
+    Ok(HttpResponse::Created().json(AccountJson { user_id: user.to_string(), username }))
+}
+
+/// `POST /api/v1/auth/login`
+#[utoipa::path(post, path = "/api/v1/auth/login", tag = "accounts", request_body = CredentialsBody, responses(
+    (status = 200, description = "Tokens and the signing key", body = TokenGrantJson),
+    (status = "4XX", description = "Refused", body = ErrorJson),
+    (status = "5XX", description = "Not available now", body = ErrorJson),
+))]
+pub(crate) async fn login(
+    gateway: web::Data<Gateway>,
+    request: HttpRequest,
+    payload: web::Payload,
+) -> Result<HttpResponse, ApiError> {
+    let body = json_object(&request, payload).await?;
+    let (username, password) = (body.required_text("username")?, body.required_text("password")?);
+    let grant = gateway.ports.authority.login(username, password).await?;
+    Ok(granted(&TokenGrantJson::from(&grant)))
+}
+
+/// `POST /api/v1/auth/refresh`
+#[utoipa::path(post, path = "/api/v1/auth/refresh", tag = "accounts", request_body = RefreshBody, responses(
+    (status = 200, description = "Fresh tokens", body = TokenGrantJson),
+    (status = "4XX", description = "Refused", body = ErrorJson),
+    (status = "5XX", description = "Not available now", body = ErrorJson),
+))]
+pub(crate) async fn refresh(
+    gateway: web::Data<Gateway>,
+    request: HttpRequest,
+    payload: web::Payload,
+) -> Result<HttpResponse, ApiError> {
+    let body = json_object(&request, payload).await?;
+    let grant = gateway.ports.authority.refresh(body.required_text("refreshToken")?).await?;
+    Ok(granted(&TokenGrantJson::from(&grant)))
+}
+
+/// RFC 6749, section 5.1: tokens are never cached.
+fn granted(grant: &TokenGrantJson) -> HttpResponse {
+    HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).json(grant)
+}
+
+/// `POST /api/v1/auth/logout`
+#[utoipa::path(post, path = "/api/v1/auth/logout", tag = "accounts", security(("bearer" = [])), responses(
+    (status = 204, description = "The session is over"),
+    (status = "4XX", description = "Refused", body = ErrorJson),
+    (status = "5XX", description = "Not available now", body = ErrorJson),
+))]
+pub(crate) async fn logout(gateway: web::Data<Gateway>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
+    let claims = gateway.tokens.verify(bearer(&request)?).await?;
+    gateway.ports.authority.logout(claims.session).await?;
+    gateway.tokens.revoke(claims.session);
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// `GET /.well-known/jwks.json` (RFC 7517, RFC 8037)
+#[utoipa::path(get, path = "/.well-known/jwks.json", tag = "accounts", responses(
+    (status = 200, description = "The public keys, by kid", body = serde_json::Value),
+    (status = "5XX", description = "Not available now", body = ErrorJson),
+))]
+pub(crate) async fn jwks(gateway: web::Data<Gateway>) -> Result<HttpResponse, ApiError> {
+    let keys = gateway.tokens.keys()?;
+    let keys: Vec<_> = keys
+        .iter()
+        .map(|key| {
+            serde_json::json!({
+                "kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "use": "sig",
+                "kid": key.kid, "x": URL_SAFE_NO_PAD.encode(key.public_key),
+            })
+        })
+        .collect();
+    Ok(HttpResponse::Ok()
+        .insert_header((CACHE_CONTROL, "public, max-age=60"))
+        .json(serde_json::json!({ "keys": keys })))
+}

@@ -1,0 +1,126 @@
+//! The application object: built from ports and settings, run until stopped.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::middleware::from_fn;
+use actix_web::{App, HttpServer, web};
+use board_view::BoardViews;
+use common::clock::Clock;
+use common::ports::{Authority, EventBus, PendingMarks, Profiles, RankIndex, Truth, UpdateQueue};
+use common::signature::SigningKey;
+use http_edge::request_scope::request_scope;
+use tokio_util::sync::CancellationToken;
+
+use crate::metrics::GatewayMetrics;
+use crate::standings::Standings;
+use crate::tokens::TokenGate;
+
+/// What the gateway asks of the world.
+#[derive(Clone)]
+pub struct GatewayPorts {
+    /// The truth, for reads that memory and the index cannot answer.
+    pub truth: Arc<dyn Truth>,
+    /// Positions.
+    pub ranks: Arc<dyn RankIndex>,
+    /// Names.
+    pub profiles: Arc<dyn Profiles>,
+    /// The way to the worker.
+    pub queue: Arc<dyn UpdateQueue>,
+    /// Which accepted actions are not decided yet.
+    pub pending: Arc<dyn PendingMarks>,
+    /// Revocations.
+    pub events: Arc<dyn EventBus>,
+    /// Accounts, tokens, keys.
+    pub authority: Arc<dyn Authority>,
+    /// The tops and rules of all boards; whoever builds the gateway runs it.
+    pub views: Arc<BoardViews>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// What an operator can choose.
+#[derive(Clone, Debug)]
+pub struct GatewaySettings {
+    /// How long to wait for the worker's answer.
+    pub submit_wait: Duration,
+    /// Derives the keys of sessions.
+    pub signing_master: SigningKey,
+    /// Where the page finds the stream; `None`: on this origin.
+    pub stream_public_url: Option<String>,
+}
+
+/// The gateway's state, shared by all workers.
+pub struct Gateway {
+    pub(crate) ports: GatewayPorts,
+    pub(crate) settings: GatewaySettings,
+    pub(crate) tokens: TokenGate,
+    pub(crate) standings: Standings,
+    pub(crate) metrics: GatewayMetrics,
+}
+
+impl Gateway {
+    /// Builds the state. [`Self::run`] keeps it current.
+    #[must_use]
+    pub fn new(ports: GatewayPorts, settings: GatewaySettings) -> Arc<Self> {
+        let tokens = TokenGate::new(Arc::clone(&ports.authority), Arc::clone(&ports.clock));
+        let standings = Standings::new(&ports);
+        Arc::new(Self { tokens, standings, metrics: GatewayMetrics::new(), ports, settings })
+    }
+
+    /// Follows keys and revocations until `stop`.
+    pub async fn run(&self, stop: CancellationToken) {
+        self.tokens.run(self.ports.events.as_ref(), stop).await;
+    }
+}
+
+/// The gateway could not go on serving.
+#[derive(Debug, thiserror::Error)]
+#[error("the public listener cannot be served")]
+pub struct GatewayError(#[from] std::io::Error);
+
+/// The gateway as a service of its own, with its listener.
+pub struct GatewayApp {
+    gateway: Arc<Gateway>,
+    listener: TcpListener,
+}
+
+impl GatewayApp {
+    /// Builds the service on a bound listener (port 0 in tests).
+    #[must_use]
+    pub fn build(ports: GatewayPorts, settings: GatewaySettings, listener: TcpListener) -> Self {
+        Self { gateway: Gateway::new(ports, settings), listener }
+    }
+
+    /// The port that it listens on.
+    ///
+    /// # Errors
+    /// When the listener has none.
+    pub fn port(&self) -> std::io::Result<u16> {
+        Ok(self.listener.local_addr()?.port())
+    }
+
+    /// Serves until `stop`, then finishes the requests in hand.
+    ///
+    /// # Errors
+    /// [`GatewayError`].
+    pub async fn run(self, stop: CancellationToken) -> Result<(), GatewayError> {
+        let gateway = web::Data::from(Arc::clone(&self.gateway));
+        let server = HttpServer::new(move || {
+            App::new().app_data(gateway.clone()).wrap(from_fn(request_scope)).configure(crate::paths::configure)
+        })
+        .client_request_timeout(Duration::from_secs(15))
+        .disable_signals()
+        .shutdown_timeout(8)
+        .listen(self.listener)?
+        .run();
+        let handle = server.handle();
+        let stopper = async {
+            stop.cancelled().await;
+            handle.stop(true).await;
+        };
+        let (served, (), ()) = tokio::join!(server, stopper, self.gateway.run(stop.clone()));
+        Ok(served?)
+    }
+}

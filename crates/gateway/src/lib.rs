@@ -1,0 +1,20 @@
+//! The gateway: every check of a score update before the queue, the reads, accounts through auth, the page.
+//!
+//! Knows ports only; `main.rs` and the all-in-one choose what stands behind them.
+
+mod accounts;
+mod app;
+mod boards;
+mod metrics;
+mod openapi;
+mod page;
+mod paths;
+mod reads;
+mod score_update;
+mod standings;
+mod tokens;
+mod update_shape;
+
+pub use app::{Gateway, GatewayApp, GatewayError, GatewayPorts, GatewaySettings};
+pub use openapi::document as openapi_document;
+pub use paths::configure;

@@ -1,0 +1,54 @@
+//! The one table of paths. The paths of the source documents reach the same handlers with the same bodies and answers.
+
+use actix_web::web::{self, ServiceConfig};
+
+use crate::{accounts, boards, openapi, page, reads, score_update};
+
+/// Where a score update may be posted.
+const UPDATE: [&str; 3] = ["/api/v1/score/update", "/api/scores/update", "/api/scoreboard/update"];
+/// The bare `{userId, actionId}` of the second source document: its default action type is `task`.
+const UPDATE_TASK: &str = "/update-score";
+const RECEIPT: &str = "/api/v1/score/updates/{actionId}";
+const TOP: [&str; 2] = ["/api/v1/scoreboard/top", "/api/scores/leaderboard"];
+const PLAYER: [&str; 2] = ["/api/v1/scoreboard/users/{userId}", "/api/scores/user/{userId}"];
+const REGISTER: [&str; 2] = ["/api/v1/auth/register", "/api/auth/register"];
+const LOGIN: [&str; 2] = ["/api/v1/auth/login", "/api/auth/login"];
+const REFRESH: [&str; 2] = ["/api/v1/auth/refresh", "/api/auth/refresh"];
+/// The page's scripts, styles and icons.
+const PAGE_FILE: &str = r"/{file:[a-z0-9-]+\.(?:js|css|svg)}";
+const LOGOUT: [&str; 2] = ["/api/v1/auth/logout", "/api/auth/logout"];
+
+/// Mounts every path of the gateway.
+pub fn configure(config: &mut ServiceConfig) {
+    for path in UPDATE {
+        config.service(web::resource(path).route(web::post().to(score_update::post)));
+    }
+    config.service(web::resource(UPDATE_TASK).route(web::post().to(score_update::post_task)));
+    config.service(web::resource(RECEIPT).route(web::get().to(score_update::receipt)));
+    for path in TOP {
+        config.service(web::resource(path).route(web::get().to(reads::top)));
+    }
+    for path in PLAYER {
+        config.service(web::resource(path).route(web::get().to(reads::player)));
+    }
+    for path in REGISTER {
+        config.service(web::resource(path).route(web::post().to(accounts::register)));
+    }
+    for path in LOGIN {
+        config.service(web::resource(path).route(web::post().to(accounts::login)));
+    }
+    for path in REFRESH {
+        config.service(web::resource(path).route(web::post().to(accounts::refresh)));
+    }
+    for path in LOGOUT {
+        config.service(web::resource(path).route(web::post().to(accounts::logout)));
+    }
+    config
+        .service(web::resource("/.well-known/jwks.json").route(web::get().to(accounts::jwks)))
+        .service(web::resource("/api/v1/boards").route(web::get().to(boards::list)))
+        .service(web::resource("/api/v1/boards/{board}").route(web::get().to(boards::one)))
+        .service(web::resource("/openapi.json").route(web::get().to(openapi::json)))
+        .service(web::resource("/page-config.json").route(web::get().to(page::config)))
+        .service(web::resource("/").route(web::get().to(page::index)))
+        .service(web::resource(PAGE_FILE).route(web::get().to(page::file)));
+}

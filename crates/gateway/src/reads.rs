@@ -1,0 +1,98 @@
+//! The reads of a board: its top from the node's own snapshot, a player's line from the index.
+
+use actix_web::http::header::{CACHE_CONTROL, ETAG, IF_NONE_MATCH};
+use actix_web::{HttpRequest, HttpResponse, web};
+use common::error_code::{ErrorCode, Refusal};
+use common::ids::{BoardId, UserId};
+use common::ports::StoreError;
+use common::standing::TopList;
+use common::top_window::MAX_TOP;
+use http_edge::ApiError;
+use wire::json::{EntryJson, ErrorJson, PlayerEntryJson, entries};
+
+use crate::app::Gateway;
+use crate::boards::{board_query, number_query};
+
+/// The most lines on each side of a player.
+const MAX_AROUND: usize = 50;
+
+/// `GET /api/v1/scoreboard/top?board=global&limit=10`
+#[utoipa::path(get, path = "/api/v1/scoreboard/top", tag = "scoreboard", params(("board" = Option<String>, Query, description = "`global` when left out"), ("limit" = Option<u8>, Query, minimum = 1, maximum = 100)), responses(
+    (status = 200, description = "Best first", body = [EntryJson]),
+    (status = "4XX", description = "Refused", body = ErrorJson),
+    (status = "5XX", description = "Not available now", body = ErrorJson),
+))]
+pub(crate) async fn top(gateway: web::Data<Gateway>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
+    let limit = number_query(&request, "limit", 10, 1..=MAX_TOP)?;
+    let board = board_query(&request)?;
+    let top = gateway.top(&board, limit).await?;
+    let tag = format!("\"{}\"", top.state);
+    if not_modified(&request, &tag) {
+        return Ok(HttpResponse::NotModified()
+            .insert_header((ETAG, tag))
+            .insert_header((CACHE_CONTROL, "no-cache"))
+            .finish());
+    }
+    Ok(HttpResponse::Ok()
+        .insert_header((ETAG, tag))
+        .insert_header((CACHE_CONTROL, "no-cache"))
+        .json(entries(&top.entries)))
+}
+
+/// RFC 9110, section 13.1.2: weak comparison with each listed tag.
+fn not_modified(request: &HttpRequest, tag: &str) -> bool {
+    request
+        .headers()
+        .get_all(IF_NONE_MATCH)
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(|listed| listed.trim().trim_start_matches("W/"))
+        .any(|listed| listed == tag || listed == "*")
+}
+
+impl Gateway {
+    async fn top(&self, board: &BoardId, limit: usize) -> Result<TopList, Refusal> {
+        if let Some(view) = self.ports.views.view(board) {
+            self.metrics.read("top", "memory");
+            return Ok(view.top(limit));
+        }
+        self.known_board(board)?;
+        let read = self.standings.top(board, limit).await.map_err(|error| unreadable(board, &error))?;
+        let read = read.ok_or_else(|| self.unknown_board(board))?;
+        self.metrics.read("top", read.source);
+        Ok(read.value)
+    }
+}
+
+/// `GET /api/v1/scoreboard/users/{userId}?board=&around=0`
+#[utoipa::path(get, path = "/api/v1/scoreboard/users/{userId}", tag = "scoreboard", params(("userId" = String, Path), ("board" = Option<String>, Query, description = "`global` when left out"), ("around" = Option<u8>, Query, minimum = 0, maximum = 50)), responses(
+    (status = 200, description = "The line, with neighbors when asked for", body = PlayerEntryJson),
+    (status = "4XX", description = "Refused", body = ErrorJson),
+    (status = "5XX", description = "Not available now", body = ErrorJson),
+))]
+pub(crate) async fn player(
+    gateway: web::Data<Gateway>,
+    request: HttpRequest,
+    path: web::Path<String>,
+) -> Result<HttpResponse, ApiError> {
+    let wants_neighbors = request.query_string().split('&').any(|pair| pair.starts_with("around="));
+    let around = number_query(&request, "around", 0, 0..=MAX_AROUND)?;
+    let board = board_query(&request)?;
+    gateway.known_board(&board)?;
+    let none = || Refusal::new(ErrorCode::NotFound, format!("no such player with a score on board {board}"));
+    let user = UserId::parse(&path.into_inner()).ok_or_else(none)?;
+    let read =
+        gateway.standings.neighborhood(&board, user, around).await.map_err(|error| unreadable(&board, &error))?;
+    let read = read.ok_or_else(none)?;
+    gateway.metrics.read("player", read.source);
+    let lines = &read.value.lines;
+    let own = lines.get(read.value.own).ok_or_else(Refusal::internal)?;
+    Ok(HttpResponse::Ok()
+        .insert_header((CACHE_CONTROL, "no-cache"))
+        .json(PlayerEntryJson { entry: EntryJson::from(own), neighbors: wants_neighbors.then(|| entries(lines)) }))
+}
+
+fn unreadable(board: &BoardId, error: &StoreError) -> Refusal {
+    tracing::error!(%board, error = %runtime::exit::causes(error), "a board cannot be read");
+    Refusal::unavailable()
+}

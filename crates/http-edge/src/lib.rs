@@ -1,0 +1,9 @@
+//! What every HTTP listener for the public does alike: request ids, one shape for all refusals, spans and durations,
+//! security headers, bounded bodies, the rule for origins.
+
+pub mod body;
+pub mod origin;
+pub mod refusal;
+pub mod request_scope;
+
+pub use refusal::ApiError;

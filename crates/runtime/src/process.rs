@@ -1,0 +1,278 @@
+//! The frame of a process: settings, telemetry, lifecycle, the admin listener, the exit code. What is the same in all
+//! five binaries is here; what they build on top is theirs.
+
+use std::future::Future;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::{CommandFactory as _, FromArgMatches as _};
+use common::ports::Dependency;
+
+use crate::admin::{self, Readiness};
+use crate::exit::{Exit, Failure};
+use crate::lifecycle::Lifecycle;
+use crate::settings::{Log, Mode, Secret, Service, Settings, Sources};
+use crate::telemetry::{Metrics, Telemetry};
+
+/// What the runtime waits for blocking calls that were abandoned, when everything else has ended.
+const RUNTIME_SHUTDOWN: Duration = Duration::from_millis(200);
+
+/// How long the admin listener may take to close.
+const ADMIN_SHUTDOWN: Duration = Duration::from_secs(2);
+
+/// Where settings come from, as every command line says it.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct SettingsArgs {
+    /// A TOML file of settings; the environment (SCOREBOARD__SECTION__KEY) and --set win over it
+    #[arg(long, value_name = "FILE", global = true)]
+    pub config: Option<PathBuf>,
+    /// One setting, such as submit.wait_ms=500; wins over file and environment; may be repeated
+    #[arg(long = "set", value_name = "SECTION.KEY=VALUE", global = true, value_parser = assignment)]
+    pub set: Vec<(String, String)>,
+}
+
+impl SettingsArgs {
+    /// The command line together with the process's environment.
+    #[must_use]
+    pub fn sources(&self) -> Sources {
+        Sources::of_process(self.config.clone(), self.set.clone())
+    }
+}
+
+fn assignment(text: &str) -> Result<(String, String), String> {
+    text.split_once('=')
+        .filter(|(key, _)| key.contains('.'))
+        .map(|(key, value)| (key.trim().to_owned(), value.to_owned()))
+        .ok_or_else(|| "must be section.key=value, such as http.listen=127.0.0.1:8080".to_owned())
+}
+
+#[derive(clap::Parser)]
+#[command(version)]
+struct ServiceArgs {
+    #[command(flatten)]
+    settings: SettingsArgs,
+}
+
+/// A process whose settings are read and whose telemetry runs.
+#[derive(Clone)]
+pub struct Process {
+    /// Which one.
+    pub service: Service,
+    /// Checked.
+    pub settings: Settings,
+    /// Owns the tasks.
+    pub lifecycle: Lifecycle,
+    metrics: Metrics,
+}
+
+/// The servers of the distributed backends.
+#[derive(Clone, Debug)]
+pub struct ServerUrls {
+    /// PostgreSQL.
+    pub database: Secret,
+    /// Redis.
+    pub redis: Secret,
+    /// RabbitMQ.
+    pub amqp: Secret,
+}
+
+impl Process {
+    /// The three server URLs.
+    ///
+    /// # Errors
+    /// [`Exit::Config`] when they are not set: a service of its own has nothing embedded to stand on.
+    pub fn server_urls(&self) -> Result<ServerUrls, Failure> {
+        let settings = &self.settings;
+        match (&settings.database.url, &settings.redis.url, &settings.amqp.url) {
+            (Some(database), Some(redis), Some(amqp)) => {
+                Ok(ServerUrls { database: database.clone(), redis: redis.clone(), amqp: amqp.clone() })
+            }
+            _ => Err(Failure::new(
+                Exit::Config,
+                format!(
+                    "{} has no embedded backend: set SCOREBOARD__DATABASE__URL, SCOREBOARD__REDIS__URL and \
+                     SCOREBOARD__AMQP__URL, or run `scoreboard serve`, which needs none of them",
+                    self.service.as_str()
+                ),
+            )),
+        }
+    }
+
+    /// The directory of our own secrets.
+    ///
+    /// # Errors
+    /// [`Exit::Config`] when it is not set.
+    pub fn secrets_dir(&self) -> Result<&Path, Failure> {
+        secrets_dir(&self.settings)
+    }
+
+    /// Binds the public listener.
+    ///
+    /// # Errors
+    /// [`Exit::Config`] naming the setting.
+    pub fn bind_http(&self) -> Result<TcpListener, Failure> {
+        bind(self.settings.http_listen(self.service), "SCOREBOARD__HTTP__LISTEN")
+    }
+
+    /// Binds the gRPC listener.
+    ///
+    /// # Errors
+    /// [`Exit::Config`] naming the setting.
+    pub fn bind_grpc(&self) -> Result<TcpListener, Failure> {
+        bind(self.settings.grpc_listen(self.service), "SCOREBOARD__GRPC__LISTEN")
+    }
+
+    /// Binds the admin listener.
+    ///
+    /// # Errors
+    /// [`Exit::Config`] naming the setting.
+    pub fn bind_admin(&self) -> Result<TcpListener, Failure> {
+        bind(self.settings.admin_listen(self.service), "SCOREBOARD__ADMIN__LISTEN")
+    }
+
+    /// Runs until TERM, INT or the end of a task: the admin listener says whether `dependencies` are there, and
+    /// closes last.
+    ///
+    /// # Errors
+    /// [`Exit::Bug`] when a task failed, [`Exit::DrainTimedOut`] when one did not end in time.
+    pub async fn run_until_stopped(
+        &self,
+        admin: TcpListener,
+        dependencies: Vec<Arc<dyn Dependency>>,
+    ) -> Result<(), Failure> {
+        run_with_admin(&self.lifecycle, self.metrics.clone(), admin, dependencies).await
+    }
+
+    /// For a caller that runs its own lifecycle.
+    #[must_use]
+    pub fn metrics(&self) -> Metrics {
+        self.metrics.clone()
+    }
+}
+
+/// Runs a lifecycle with an admin listener beside it, which closes last.
+///
+/// # Errors
+/// As [`Lifecycle::run_until_stopped`].
+pub async fn run_with_admin(
+    lifecycle: &Lifecycle,
+    metrics: Metrics,
+    admin: TcpListener,
+    dependencies: Vec<Arc<dyn Dependency>>,
+) -> Result<(), Failure> {
+    let readiness = Readiness::new(dependencies, lifecycle.stop_token());
+    let (closed, stop) = (lifecycle.closed_token(), lifecycle.clone());
+    // Not one of the lifecycle's tasks: it answers until they have ended.
+    let admin = tokio::spawn(async move {
+        if let Err(error) = admin::serve(admin, readiness, metrics, closed).await {
+            stop.fail(format!("the admin listener cannot be served: {error}"));
+        }
+    });
+    let ended = lifecycle.run_until_stopped().await;
+    if tokio::time::timeout(ADMIN_SHUTDOWN, admin).await.is_err() {
+        tracing::warn!("the admin listener did not close in time");
+    }
+    ended
+}
+
+/// The directory of our own secrets.
+///
+/// # Errors
+/// [`Exit::Config`] when it is not set.
+pub fn secrets_dir(settings: &Settings) -> Result<&Path, Failure> {
+    settings.secrets.dir.as_deref().ok_or_else(|| {
+        Failure::new(
+            Exit::Config,
+            "SCOREBOARD__SECRETS__DIR is not set: make the directory with `scoreboard key init DIR` and name it there",
+        )
+    })
+}
+
+/// Binds a listener that `setting` names; port 0 takes a free one.
+///
+/// # Errors
+/// [`Exit::Config`] naming the setting.
+pub fn bind(address: SocketAddr, setting: &str) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address).and_then(|listener| listener.set_nonblocking(true).map(|()| listener)).map_err(|error| {
+        Failure::new(
+            Exit::Config,
+            format!(
+                "cannot listen on {address}: {error}. {setting} says where to listen; choose another port there, \
+                     or stop the program that has this one"
+            ),
+        )
+    })
+}
+
+/// The whole `main` of a service of its own: reads the command line, then runs `body`.
+pub fn service_main<B, F>(service: Service, about: &'static str, body: B) -> ExitCode
+where
+    B: FnOnce(Process) -> F,
+    F: Future<Output = Result<(), Failure>>,
+{
+    let command = ServiceArgs::command().name(service.as_str()).about(about);
+    let args = ServiceArgs::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit());
+    run(service, &args.settings, async |process| {
+        if process.settings.mode()? == Mode::Embedded {
+            process.server_urls()?;
+        }
+        body(process).await
+    })
+}
+
+/// Runs a process: settings, telemetry, then `body`. A failure becomes one line in the log and the exit code.
+pub fn run<B, F>(service: Service, args: &SettingsArgs, body: B) -> ExitCode
+where
+    B: FnOnce(Process) -> F,
+    F: Future<Output = Result<(), Failure>>,
+{
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("no threads for the process: {error}");
+            return Exit::Bug.into();
+        }
+    };
+    // Exporters and drivers may want the runtime while they are built and while they are shut down.
+    let entered = runtime.enter();
+    let loaded = Settings::load(&args.sources());
+    let log = loaded.as_ref().map(|settings| settings.log.clone()).unwrap_or_default();
+    let (telemetry, loaded) = match Telemetry::start(service, &log) {
+        Ok(telemetry) => (telemetry, loaded.map_err(Failure::from)),
+        // A wrong filter must not make its own message invisible.
+        Err(failure) => match Telemetry::start(service, &Log::default()) {
+            Ok(telemetry) => (telemetry, Err(failure)),
+            Err(_) => {
+                eprintln!("{failure}");
+                return failure.exit.into();
+            }
+        },
+    };
+    log_panics();
+    let ended = loaded.and_then(|settings| {
+        let metrics = telemetry.metrics();
+        runtime.block_on(body(Process { service, settings, lifecycle: Lifecycle::new(), metrics }))
+    });
+    let exit = match ended {
+        Ok(()) => Exit::Success,
+        Err(failure) => {
+            tracing::error!(exit_code = failure.exit.code(), "{}", failure.message);
+            failure.exit
+        }
+    };
+    telemetry.shut_down();
+    drop(entered);
+    runtime.shutdown_timeout(RUNTIME_SHUTDOWN);
+    exit.into()
+}
+
+/// A panic is a bug; it belongs in the log, in one line, like every other.
+fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(place, backtrace = %std::backtrace::Backtrace::capture(), "panic: {}", panic.payload_as_str().unwrap_or("?"));
+    }));
+}
