@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::rate_limit::Allowance;
 use crate::receipt::Receipt;
 
 macro_rules! error_codes {
@@ -106,6 +107,30 @@ error_codes! {
     Unavailable = "unavailable", 503, 14;
 }
 
+impl ErrorCode {
+    /// Whether a refusal with this code is logged as a security event: somebody tried what they may not.
+    #[must_use]
+    pub const fn is_security_event(self) -> bool {
+        matches!(
+            self,
+            Self::InvalidSignature
+                | Self::StaleTimestamp
+                | Self::PointsOutOfRange
+                | Self::IssuerProofRequired
+                | Self::Unauthenticated
+                | Self::TokenRevoked
+                | Self::InvalidCredentials
+                | Self::RefreshTokenReused
+                | Self::Forbidden
+                | Self::OriginNotAllowed
+                | Self::DuplicateAction
+                | Self::IdempotencyKeyReused
+                | Self::RateLimited
+                | Self::DailyCapReached
+        )
+    }
+}
+
 impl fmt::Display for ErrorCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
@@ -139,12 +164,14 @@ pub struct Refusal {
     pub details: Details,
     /// Seconds after which a repeat makes sense.
     pub retry_after_s: Option<u64>,
+    /// The limit that refused, for the `RateLimit` headers.
+    pub allowance: Option<Box<Allowance>>,
 }
 
 impl Refusal {
     /// A refusal with nothing but code and message.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), details: Details::None, retry_after_s: None }
+        Self { code, message: message.into(), details: Details::None, retry_after_s: None, allowance: None }
     }
 
     /// Names the field that is wrong.
@@ -159,6 +186,17 @@ impl Refusal {
     pub const fn retry_after(mut self, seconds: u64) -> Self {
         self.retry_after_s = Some(seconds);
         self
+    }
+
+    /// Too many requests: says which limit, and when the next one passes.
+    #[must_use]
+    pub fn rate_limited(allowance: Allowance) -> Self {
+        let quota = allowance.quota;
+        let message = format!("at most {} requests per {} s ({})", quota.limit, quota.period.as_secs(), quota.name);
+        let mut refusal = Self::new(ErrorCode::RateLimited, message).retry_after(allowance.retry_after_s());
+        refusal.details = Details::Limit(quota.name);
+        refusal.allowance = Some(Box::new(allowance));
+        refusal
     }
 
     /// The opaque answer to a fault of ours; the cause is logged where it is handled.

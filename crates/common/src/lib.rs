@@ -22,6 +22,7 @@ pub mod decision;
 pub mod error_code;
 pub mod ids;
 pub mod ports;
+pub mod rate_limit;
 pub mod receipt;
 pub mod score_update;
 pub mod signature;

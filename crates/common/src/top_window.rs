@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::ids::UserId;
 use crate::standing::{BoardChange, Entry, RankKey, ScoreRow, TopList};
 use crate::state::StatePoint;
 
@@ -115,6 +116,14 @@ impl TopWindow {
         TopList { state: self.state.clone(), entries: self.entries(limit.min(MAX_TOP)) }
     }
 
+    /// A user's line, if it is among those that are kept (up to about [`WINDOW_ROWS`], so further down than
+    /// [`Self::top`] shows).
+    #[must_use]
+    pub fn entry_of(&self, user: UserId) -> Option<Entry> {
+        let at = self.rows.iter().position(|line| line.row.user == user)?;
+        Some(self.rows[at].entry(at as u64 + 1))
+    }
+
     /// Whether both show the same lines, as far as both know them. Means something only for windows of one state.
     #[must_use]
     pub fn agrees_with(&self, other: &Self) -> bool {
@@ -162,7 +171,7 @@ mod tests {
 
     use super::*;
     use crate::clock::Timestamp;
-    use crate::ids::{BoardId, UserId};
+    use crate::ids::BoardId;
     use crate::state::{Epoch, Version};
 
     /// The whole board, sorted anew for every question.

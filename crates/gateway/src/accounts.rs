@@ -23,6 +23,7 @@ pub(crate) async fn register(
     request: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, ApiError> {
+    gateway.count_anonymous(&request).await?;
     let body = json_object(&request, payload).await?;
     let (username, password) = (body.required_text("username")?, body.required_text("password")?);
     let (user, username) = gateway.ports.authority.register(username, password).await?;
@@ -40,8 +41,10 @@ pub(crate) async fn login(
     request: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, ApiError> {
+    gateway.count_anonymous(&request).await?;
     let body = json_object(&request, payload).await?;
     let (username, password) = (body.required_text("username")?, body.required_text("password")?);
+    gateway.count(gateway.settings.limits.account_logins, username.to_ascii_lowercase()).await?;
     let grant = gateway.ports.authority.login(username, password).await?;
     Ok(granted(&TokenGrantJson::from(&grant)))
 }
@@ -57,6 +60,7 @@ pub(crate) async fn refresh(
     request: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, ApiError> {
+    gateway.count_anonymous(&request).await?;
     let body = json_object(&request, payload).await?;
     let grant = gateway.ports.authority.refresh(body.required_text("refreshToken")?).await?;
     Ok(granted(&TokenGrantJson::from(&grant)))
@@ -77,6 +81,7 @@ pub(crate) async fn logout(gateway: web::Data<Gateway>, request: HttpRequest) ->
     let claims = gateway.tokens.verify(bearer(&request)?).await?;
     gateway.ports.authority.logout(claims.session).await?;
     gateway.tokens.revoke(claims.session);
+    gateway.ports.guard.revoke(claims.session).await;
     Ok(HttpResponse::NoContent().finish())
 }
 

@@ -8,11 +8,14 @@ use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer, web};
 use board_view::BoardViews;
 use common::clock::Clock;
-use common::ports::{Authority, EventBus, PendingMarks, Profiles, RankIndex, Truth, UpdateQueue};
+use common::ports::{Authority, EventBus, Guard, PendingMarks, Profiles, RankIndex, Truth, UpdateQueue};
 use common::signature::SigningKey;
+use http_edge::client_address::TrustedProxies;
 use http_edge::request_scope::request_scope;
+use runtime::rate_buckets::RateBuckets;
 use tokio_util::sync::CancellationToken;
 
+use crate::limits::RateLimits;
 use crate::metrics::GatewayMetrics;
 use crate::standings::Standings;
 use crate::tokens::TokenGate;
@@ -30,6 +33,8 @@ pub struct GatewayPorts {
     pub queue: Arc<dyn UpdateQueue>,
     /// Which accepted actions are not decided yet.
     pub pending: Arc<dyn PendingMarks>,
+    /// Rates, revocations and first answers.
+    pub guard: Arc<dyn Guard>,
     /// Revocations.
     pub events: Arc<dyn EventBus>,
     /// Accounts, tokens, keys.
@@ -49,6 +54,10 @@ pub struct GatewaySettings {
     pub signing_master: SigningKey,
     /// Where the page finds the stream; `None`: on this origin.
     pub stream_public_url: Option<String>,
+    /// How often who may do what.
+    pub limits: RateLimits,
+    /// Whose forwarding headers count.
+    pub trusted_proxies: TrustedProxies,
 }
 
 /// The gateway's state, shared by all workers.
@@ -58,6 +67,8 @@ pub struct Gateway {
     pub(crate) tokens: TokenGate,
     pub(crate) standings: Standings,
     pub(crate) metrics: GatewayMetrics,
+    /// Reads are counted per node.
+    pub(crate) reads: RateBuckets,
 }
 
 impl Gateway {
@@ -66,7 +77,14 @@ impl Gateway {
     pub fn new(ports: GatewayPorts, settings: GatewaySettings) -> Arc<Self> {
         let tokens = TokenGate::new(Arc::clone(&ports.authority), Arc::clone(&ports.clock));
         let standings = Standings::new(&ports);
-        Arc::new(Self { tokens, standings, metrics: GatewayMetrics::new(), ports, settings })
+        Arc::new(Self {
+            tokens,
+            standings,
+            metrics: GatewayMetrics::new(),
+            reads: RateBuckets::default(),
+            ports,
+            settings,
+        })
     }
 
     /// Follows keys and revocations until `stop`.

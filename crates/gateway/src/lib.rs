@@ -3,18 +3,22 @@
 //! Knows ports only; `main.rs` and the all-in-one choose what stands behind them.
 
 mod accounts;
+mod admission;
 mod app;
 mod boards;
+mod limits;
 mod metrics;
 mod openapi;
 mod page;
 mod paths;
 mod reads;
+mod receipts;
 mod score_update;
 mod standings;
 mod tokens;
 mod update_shape;
 
 pub use app::{Gateway, GatewayApp, GatewayError, GatewayPorts, GatewaySettings};
+pub use limits::RateLimits;
 pub use openapi::document as openapi_document;
 pub use paths::configure;

@@ -60,7 +60,7 @@ pub(crate) struct RefreshBody {
     info(title = "Scoreboard", description = "A live leaderboard: a score moves durably and exactly once, and everyone watching sees it."),
     modifiers(&BearerScheme),
     paths(
-        crate::score_update::post, crate::score_update::post_task, crate::score_update::receipt,
+        crate::score_update::post, crate::score_update::post_task, crate::receipts::receipt,
         crate::reads::top, crate::reads::player, crate::boards::list, crate::boards::one,
         crate::accounts::register, crate::accounts::login, crate::accounts::refresh, crate::accounts::logout, crate::accounts::jwks,
     ),

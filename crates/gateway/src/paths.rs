@@ -2,7 +2,7 @@
 
 use actix_web::web::{self, ServiceConfig};
 
-use crate::{accounts, boards, openapi, page, reads, score_update};
+use crate::{accounts, boards, openapi, page, reads, receipts, score_update};
 
 /// Where a score update may be posted.
 const UPDATE: [&str; 3] = ["/api/v1/score/update", "/api/scores/update", "/api/scoreboard/update"];
@@ -24,7 +24,7 @@ pub fn configure(config: &mut ServiceConfig) {
         config.service(web::resource(path).route(web::post().to(score_update::post)));
     }
     config.service(web::resource(UPDATE_TASK).route(web::post().to(score_update::post_task)));
-    config.service(web::resource(RECEIPT).route(web::get().to(score_update::receipt)));
+    config.service(web::resource(RECEIPT).route(web::get().to(receipts::receipt)));
     for path in TOP {
         config.service(web::resource(path).route(web::get().to(reads::top)));
     }

@@ -23,6 +23,7 @@ const MAX_AROUND: usize = 50;
     (status = "5XX", description = "Not available now", body = ErrorJson),
 ))]
 pub(crate) async fn top(gateway: web::Data<Gateway>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
+    gateway.count_read(&request)?;
     let limit = number_query(&request, "limit", 10, 1..=MAX_TOP)?;
     let board = board_query(&request)?;
     let top = gateway.top(&board, limit).await?;
@@ -75,6 +76,7 @@ pub(crate) async fn player(
     request: HttpRequest,
     path: web::Path<String>,
 ) -> Result<HttpResponse, ApiError> {
+    gateway.count_read(&request)?;
     let wants_neighbors = request.query_string().split('&').any(|pair| pair.starts_with("around="));
     let around = number_query(&request, "around", 0, 0..=MAX_AROUND)?;
     let board = board_query(&request)?;

@@ -4,19 +4,23 @@ use std::time::{Duration, Instant};
 
 use actix_web::http::header::{HeaderMap, LOCATION};
 use actix_web::{HttpRequest, HttpResponse, web};
+use common::board::{ActionRule, Proof};
 use common::error_code::{Details, ErrorCode, Refusal};
-use common::ids::{ActionId, ActionType, BoardId, SubmissionId};
-use common::ports::{SubmitError, Submitted};
+use common::ids::{ActionType, SubmissionId, UserId};
+use common::ports::{KeyClaim, SubmitError, Submitted};
+use common::rate_limit::Allowance;
 use common::receipt::{Answer, Outcome, Receipt, ReceiptStatus};
 use common::score_update::ScoreUpdate;
 use http_edge::ApiError;
-use http_edge::body::json_object;
+use http_edge::body::{JsonObject, json_object};
+use http_edge::refusal::rate_limit_headers;
 use http_edge::request_scope::request_id;
+use runtime::access_token::Claims;
 use uuid::Uuid;
-use wire::json::{ErrorJson, ReceiptJson, UpdateAnswerJson};
+use wire::json::{ErrorJson, UpdateAnswerJson};
 
+use crate::admission::{Check, LocalChecks, Verdict, key_reused, verdict};
 use crate::app::Gateway;
-use crate::boards::board_query;
 use crate::openapi::ScoreUpdateBody;
 use crate::tokens::bearer;
 use crate::update_shape::UpdateShape;
@@ -58,54 +62,130 @@ impl Gateway {
         payload: web::Payload,
         default_type: ActionType,
     ) -> Result<HttpResponse, Refusal> {
-        let update = self.check(request, payload, default_type).await?;
-        let respond_async = prefers_async(request.headers());
-        self.submit(update, respond_async).await
+        let local = self.check_locally(request, payload, default_type).await;
+        let limits = &self.settings.limits;
+        let address = self.address(request);
+        // A refused token counts as none.
+        let ceiling = if local.claims.is_some() { limits.address } else { limits.address_anonymous };
+        let question = local.question((ceiling, address.clone()), limits.user_updates);
+        let admission = self.ports.guard.admit(&question).await;
+        let allowances: Vec<Allowance> = admission.user.into_iter().chain(admission.address).collect();
+        let user = local.claims.as_ref().map(|claims| claims.user);
+
+        let answered = match verdict(local, &admission) {
+            Verdict::Submit(update) => {
+                self.submit(*update, question.claim.as_ref(), prefers_async(request.headers())).await
+            }
+            Verdict::Replay(body) => Ok(replayed(body)),
+            Verdict::Refuse(check, refusal) => {
+                // Checks after the stored answer refuse when the key may be reserved already.
+                if let Some(claim) = question.claim.as_ref().filter(|_| check > Check::StoredAnswer) {
+                    self.ports.guard.release(claim).await;
+                }
+                Err(refusal)
+            }
+        };
+        match answered {
+            Ok(mut response) => {
+                rate_limit_headers(response.headers_mut(), &allowances);
+                Ok(response)
+            }
+            Err(refusal) => {
+                if refusal.code.is_security_event() {
+                    log_security_event(&refusal, user, &address);
+                }
+                Err(refusal)
+            }
+        }
     }
 
-    /// Every check before the queue, in the contract's order. None of them asks the database.
-    async fn check(
+    /// The checks that need nothing but the request and what this node knows, up to the first that refuses.
+    async fn check_locally(
         &self,
         request: &HttpRequest,
         payload: web::Payload,
         default_type: ActionType,
-    ) -> Result<ScoreUpdate, Refusal> {
-        // Size and media type, then shape.
-        let body = json_object(request, payload).await?;
-        let shape = UpdateShape::parse(request, &body, default_type)?;
-        let known = self.ports.views.board(&shape.board);
-        if let Some(rule) = known.as_deref().and_then(|board| shape.rule(board).ok()) {
-            shape.has_fields_for(rule.proof)?;
+    ) -> LocalChecks {
+        let body = match json_object(request, payload).await {
+            Ok(body) => body,
+            Err(refusal) => return LocalChecks::refused(Check::SizeAndMediaType, refusal),
+        };
+        let shape = match self.shape(request, &body, default_type) {
+            Ok(shape) => shape,
+            Err(refusal) => return LocalChecks::refused(Check::Shape, refusal),
+        };
+        let claims = match self.claims(request).await {
+            Ok(claims) => claims,
+            Err(refusal) => return LocalChecks::refused(Check::Token, refusal),
+        };
+        let refused =
+            |check, refusal| LocalChecks { claims: Some(claims.clone()), claim: None, outcome: Err((check, refusal)) };
+        if let Err(refusal) = shape.own_score(claims.user) {
+            return refused(Check::OwnScore, refusal);
         }
-        // Token, then own score.
-        let claims = self.tokens.verify(bearer(request)?).await?;
-        shape.own_score(claims.user)?;
-        // Signature, by the type's proof.
-        let board = known.ok_or_else(|| self.unknown_board(&shape.board))?;
-        let rule = shape.rule(&board)?;
-        let session_key = self.tokens.session_key(&self.settings.signing_master, &claims);
-        let proof = shape.verify_signature(rule, claims.user, &session_key)?;
-        // Timestamp, then the action type's bounds.
+        let (rule, proof) = match self.proof(&shape, &claims) {
+            Ok(proven) => proven,
+            Err(refusal) => return refused(Check::Signature, refusal),
+        };
         let now = self.ports.clock.now();
-        shape.fresh(now)?;
-        let points = rule.resolve_points(shape.points)?;
-        Ok(ScoreUpdate {
-            submission: SubmissionId(Uuid::now_v7()),
+        let submission = SubmissionId(Uuid::now_v7());
+        let content_hash = shape.content_hash();
+        let claim =
+            shape.idempotency_key.clone().map(|key| KeyClaim { user: claims.user, key, content_hash, submission });
+        let bounds = || rule.resolve_points(shape.points).map_err(|refusal| (Check::Bounds, refusal));
+        let outcome = shape.fresh(now).map_err(|refusal| (Check::Timestamp, refusal)).and_then(|()| bounds());
+        let outcome = outcome.map(|points| ScoreUpdate {
+            submission,
             user: claims.user,
             points,
             proof,
-            content_hash: shape.content_hash(),
+            content_hash,
             accepted_at: now,
             request_id: request_id(request),
             trace: runtime::telemetry::current_trace_context(),
-            board: shape.board,
-            action_id: shape.action_id,
-            action_type: shape.action_type,
-            idempotency_key: shape.idempotency_key,
-        })
+            board: shape.board.clone(),
+            action_id: shape.action_id.clone(),
+            action_type: shape.action_type.clone(),
+            idempotency_key: shape.idempotency_key.clone(),
+        });
+        LocalChecks { claims: Some(claims), claim, outcome }
     }
 
-    async fn submit(&self, update: ScoreUpdate, respond_async: bool) -> Result<HttpResponse, Refusal> {
+    fn shape(
+        &self,
+        request: &HttpRequest,
+        body: &JsonObject,
+        default_type: ActionType,
+    ) -> Result<UpdateShape, Refusal> {
+        let shape = UpdateShape::parse(request, body, default_type)?;
+        // Which fields must be there is the type's to say; an unknown one is refused later, at its place in the order.
+        if let Some(board) = self.ports.views.board(&shape.board)
+            && let Ok(rule) = shape.rule(&board)
+        {
+            shape.has_fields_for(rule.proof)?;
+        }
+        Ok(shape)
+    }
+
+    async fn claims(&self, request: &HttpRequest) -> Result<Claims, Refusal> {
+        self.tokens.verify(bearer(request)?).await
+    }
+
+    /// The board and the type are known, and what the type asks for was shown.
+    fn proof(&self, shape: &UpdateShape, claims: &Claims) -> Result<(ActionRule, Proof), Refusal> {
+        let board = self.known_board(&shape.board)?;
+        let rule = shape.rule(&board)?;
+        let session_key = self.tokens.session_key(&self.settings.signing_master, claims);
+        let proof = shape.verify_signature(rule, claims.user, &session_key)?;
+        Ok((rule.clone(), proof))
+    }
+
+    async fn submit(
+        &self,
+        update: ScoreUpdate,
+        claim: Option<&KeyClaim>,
+        respond_async: bool,
+    ) -> Result<HttpResponse, Refusal> {
         let queue = &self.ports.queue;
         // A queue that does not outlive the process can promise nothing before the decision.
         let wait = if respond_async && queue.outlives_process() { Duration::ZERO } else { self.settings.submit_wait };
@@ -115,7 +195,7 @@ impl Gateway {
         match submitted {
             Ok(Submitted::Decided(answer)) => {
                 self.metrics.submitted("decided", took);
-                self.decided(answer)
+                self.settle(answer, claim).await
             }
             Ok(Submitted::Pending) => {
                 self.metrics.submitted("pending", took);
@@ -124,6 +204,7 @@ impl Gateway {
                 let body = UpdateAnswerJson::pending(&update.action_id, &update.board);
                 Ok(HttpResponse::Accepted().insert_header((LOCATION, location)).json(body))
             }
+            // The reservation stays: the update may still land, and until it runs out a repeat is not a second one.
             Err(error) => {
                 self.metrics.submitted("unavailable", took);
                 tracing::warn!(board = %update.board, error = %runtime::exit::causes(&error), "an update was not taken");
@@ -138,17 +219,26 @@ impl Gateway {
         }
     }
 
-    fn decided(&self, answer: Answer) -> Result<HttpResponse, Refusal> {
+    /// Answers what the worker decided, and keeps the answer for the key, or gives the key back.
+    async fn settle(&self, answer: Answer, claim: Option<&KeyClaim>) -> Result<HttpResponse, Refusal> {
+        let decided = self.decided(answer);
+        let Some(claim) = claim else { return decided.map(|applied| applied.respond()) };
+        match &decided {
+            Ok(applied) => self.ports.guard.keep_answer(claim, &applied.body).await,
+            Err(_) => self.ports.guard.release(claim).await,
+        }
+        decided.map(|applied| applied.respond())
+    }
+
+    fn decided(&self, answer: Answer) -> Result<Applied, Refusal> {
         match answer.outcome {
             Outcome::Applied { receipt, replayed } => {
                 if let Some(version) = receipt.version {
                     self.standings.saw(&receipt.board, version);
                 }
-                let mut response = HttpResponse::Ok();
-                if replayed {
-                    response.insert_header(("idempotent-replayed", "true"));
-                }
-                Ok(response.json(UpdateAnswerJson::applied(&receipt, answer.rank)))
+                let body = serde_json::to_vec(&UpdateAnswerJson::applied(&receipt, answer.rank));
+                let body = body.map_err(|_| Refusal::internal())?;
+                Ok(Applied { body, replayed })
             }
             Outcome::Rejected { receipt, retry_after_s } => Err(rejected(&receipt, retry_after_s)),
             Outcome::DuplicateAction { receipt } => {
@@ -157,12 +247,42 @@ impl Gateway {
                 refusal.details = Details::Receipt(Box::new(receipt));
                 Err(refusal)
             }
-            Outcome::KeyReused => Err(Refusal::new(
-                ErrorCode::IdempotencyKeyReused,
-                "this idempotency key stands for another request: other board, action, type or points",
-            )),
+            Outcome::KeyReused => Err(key_reused()),
         }
     }
+}
+
+/// The answer to a committed update: its body is kept byte for byte.
+struct Applied {
+    body: Vec<u8>,
+    replayed: bool,
+}
+
+impl Applied {
+    fn respond(self) -> HttpResponse {
+        if self.replayed { replayed(self.body) } else { HttpResponse::Ok().content_type(mime::JSON).body(self.body) }
+    }
+}
+
+/// A first answer, again.
+fn replayed(body: Vec<u8>) -> HttpResponse {
+    HttpResponse::Ok().insert_header(("idempotent-replayed", "true")).content_type(mime::JSON).body(body)
+}
+
+mod mime {
+    pub(super) const JSON: &str = "application/json";
+}
+
+fn log_security_event(refusal: &Refusal, user: Option<UserId>, address: &str) {
+    let user = user.map(|user| user.to_string());
+    tracing::warn!(
+        security_event = refusal.code.as_str(),
+        error.code = refusal.code.as_str(),
+        user_id = user,
+        client_address = address,
+        reason = %refusal.message,
+        "a score update was refused"
+    );
 }
 
 fn rejected(receipt: &Receipt, retry_after_s: Option<u64>) -> Refusal {
@@ -189,62 +309,4 @@ fn prefers_async(headers: &HeaderMap) -> bool {
     headers.get_all("prefer").filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).any(
         |preference| preference.split(';').next().is_some_and(|name| name.trim().eq_ignore_ascii_case("respond-async")),
     )
-}
-
-/// `GET /api/v1/score/updates/{actionId}?board=`: own actions only.
-#[utoipa::path(get, path = "/api/v1/score/updates/{actionId}", tag = "scores", security(("bearer" = [])), params(("actionId" = String, Path), ("board" = Option<String>, Query, description = "`global` when left out")), responses(
-    (status = 200, description = "The receipt", body = ReceiptJson),
-    (status = "4XX", description = "Refused", body = ErrorJson),
-    (status = "5XX", description = "Not available now", body = ErrorJson),
-))]
-pub(crate) async fn receipt(
-    gateway: web::Data<Gateway>,
-    request: HttpRequest,
-    path: web::Path<String>,
-) -> Result<HttpResponse, ApiError> {
-    let claims = gateway.tokens.verify(bearer(&request)?).await?;
-    let action = ActionId::parse(&path.into_inner())?;
-    let board = board_query(&request)?;
-    gateway.known_board(&board)?;
-    Ok(gateway.receipt(claims.user, &board, &action).await?)
-}
-
-impl Gateway {
-    async fn receipt(
-        &self,
-        user: common::ids::UserId,
-        board: &BoardId,
-        action: &ActionId,
-    ) -> Result<HttpResponse, Refusal> {
-        let decided = self.ports.truth.receipt(user, board, action).await.map_err(|error| {
-            tracing::error!(%board, error = %runtime::exit::causes(&error), "a receipt cannot be read");
-            Refusal::unavailable()
-        })?;
-        // A refusal uses nothing up, so the action may be on its way again.
-        let applied = decided.as_ref().is_some_and(|receipt| receipt.status == ReceiptStatus::Applied);
-        let pending = if applied { None } else { self.ports.pending.find(user, board, action).await };
-        let receipt = match (decided, pending) {
-            (Some(receipt), None) => receipt,
-            (Some(receipt), Some(update)) if receipt.decided_at >= Some(update.accepted_at) => receipt,
-            (_, Some(update)) => pending_receipt(update),
-            (None, None) => {
-                return Err(Refusal::new(ErrorCode::NotFound, format!("no action {action} of yours on board {board}")));
-            }
-        };
-        let rank = if applied { self.standings.rank(board, user).await } else { None };
-        Ok(HttpResponse::Ok().json(ReceiptJson::new(&receipt, rank)))
-    }
-}
-
-fn pending_receipt(update: ScoreUpdate) -> Receipt {
-    Receipt {
-        status: ReceiptStatus::Pending,
-        action_id: update.action_id,
-        board: update.board,
-        action_type: update.action_type,
-        points: update.points,
-        new_score: None,
-        version: None,
-        decided_at: None,
-    }
 }

@@ -2,6 +2,7 @@
 //! security headers, bounded bodies, the rule for origins.
 
 pub mod body;
+pub mod client_address;
 pub mod origin;
 pub mod refusal;
 pub mod request_scope;

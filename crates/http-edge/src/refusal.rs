@@ -2,9 +2,10 @@
 
 use actix_web::body::BoxBody;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{HttpResponse, ResponseError};
 use common::error_code::{ErrorCode, Refusal};
+use common::rate_limit::Allowance;
 use wire::json::ErrorJson;
 
 /// A refusal on its way out of a handler. The request's id joins it in [`crate::request_scope`].
@@ -47,10 +48,28 @@ pub fn respond(refusal: &Refusal, request_id: &str) -> HttpResponse {
     if let Some(seconds) = refusal.retry_after_s {
         headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
+    if let Some(allowance) = &refusal.allowance {
+        rate_limit_headers(headers, &[**allowance]);
+    }
     if refusal.code.http_status() == 401 {
         headers.insert(WWW_AUTHENTICATE, challenge(refusal.code));
     }
     response
+}
+
+/// `RateLimit-Policy` and `RateLimit` (IETF draft-ietf-httpapi-ratelimit-headers): the limits that were asked, what is left
+/// of them, and when they are whole again.
+pub fn rate_limit_headers(headers: &mut HeaderMap, allowances: &[Allowance]) {
+    let list = |write: fn(&Allowance) -> String| allowances.iter().map(write).collect::<Vec<_>>().join(", ");
+    let policy = list(|a| format!("\"{}\";q={};w={}", a.quota.name, a.quota.limit, a.quota.period.as_secs()));
+    let left = list(|a| format!("\"{}\";r={};t={}", a.quota.name, a.remaining, a.reset_after_s()));
+    for (name, value) in [("ratelimit-policy", policy), ("ratelimit", left)] {
+        if !value.is_empty()
+            && let Ok(value) = HeaderValue::from_str(&value)
+        {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    }
 }
 
 /// RFC 6750, section 3: what kind of token is wanted, and what was wrong with the one that was shown.

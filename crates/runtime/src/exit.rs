@@ -19,6 +19,8 @@ pub enum Exit {
     Config,
     /// `verify` found a difference.
     Different,
+    /// A server refused what a command asked it for.
+    Refused,
 }
 
 impl Exit {
@@ -27,7 +29,7 @@ impl Exit {
     pub const fn code(self) -> u8 {
         match self {
             Self::Success => 0,
-            Self::Different => 1,
+            Self::Different | Self::Refused => 1,
             Self::Usage => 2,
             Self::Unavailable => 69,
             Self::Bug => 70,

@@ -1,5 +1,7 @@
 //! What is written is read back the same; what is not ours is refused and never a panic.
 
+#![allow(clippy::unwrap_used)] // helpers of tests
+
 use std::sync::Arc;
 
 use common::account::Revocation;

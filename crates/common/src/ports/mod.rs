@@ -6,7 +6,9 @@
 mod accounts;
 mod authority;
 mod events;
+mod guard;
 mod health;
+
 mod queue;
 mod ranks;
 mod truth;
@@ -14,7 +16,9 @@ mod truth;
 pub use accounts::{AccountCreated, Accounts};
 pub use authority::{Authority, VerificationKey};
 pub use events::{Event, EventBus, EventStream, Signal};
+pub use guard::{ANSWER_KEPT_S, Admission, AdmissionRequest, Guard, KeyClaim, KeyState, RESERVATION_MS, StoredAnswer};
 pub use health::Dependency;
+
 pub use queue::{Delivery, DeliveryTag, PendingMarks, QueueError, SubmitError, Submitted, UpdateQueue, UpdateSource};
 pub use ranks::{FillStart, FillStep, IndexState, Projected, RankIndex};
 pub use truth::{AppliedBatch, BoardDigest, Ledger, Profiles, RowPage, StoreError, Truth};

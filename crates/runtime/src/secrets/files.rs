@@ -41,7 +41,7 @@ impl Place<'_> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(unreadable(error)),
         };
-        warn_if_shared(self.path, &file);
+        warn_if_open_to_everybody(self.path, &file);
         // Capacity up front: growing would leave copies behind that nobody wipes.
         let mut text = Zeroizing::new(String::with_capacity(MAX_FILE_BYTES as usize + 1));
         match file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text) {
@@ -90,13 +90,14 @@ fn is_placeholder(text: &str) -> bool {
     repeated || ["changeme", "change-me", "change_me", "placeholder", "example"].iter().any(|word| lower.contains(word))
 }
 
-/// Kubernetes mounts secrets with 0644, where the pod is the boundary: so a wide mode is told, not refused.
-fn warn_if_shared(path: &Path, file: &File) {
+/// Kubernetes mounts secrets with 0644 unless told otherwise, and there the pod is the boundary: so what everybody
+/// can read is told, not refused. A group may read: that is how a mount is given to a user other than root.
+fn warn_if_open_to_everybody(path: &Path, file: &File) {
     if let Ok(metadata) = file.metadata()
-        && metadata.mode() & 0o077 != 0
-        && metadata.is_file()
+        && metadata.mode() & 0o007 != 0
     {
-        tracing::debug!(path = %path.display(), mode = format!("{:o}", metadata.mode() & 0o777), "others than the owner can read this secret");
+        let mode = format!("{:o}", metadata.mode() & 0o777);
+        tracing::warn!(path = %path.display(), mode, "everybody on this machine can read this secret; chmod 600 it");
     }
 }
 
