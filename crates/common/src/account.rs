@@ -84,8 +84,8 @@ pub enum Rotated {
     Refused,
 }
 
-/// What login and refresh give.
-#[derive(Clone, Debug)]
+/// What login and refresh give. Its tokens are never printed.
+#[derive(Clone)]
 pub struct TokenGrant {
     /// The JWT.
     pub access_token: String,
@@ -101,6 +101,12 @@ pub struct TokenGrant {
     pub username: String,
     /// Signs the session's actions.
     pub signing_key: SigningKey,
+}
+
+impl std::fmt::Debug for TokenGrant {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TokenGrant").field("user", &self.user).field("username", &self.username).finish_non_exhaustive()
+    }
 }
 
 /// A session that ended before its tokens did.

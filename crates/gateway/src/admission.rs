@@ -141,3 +141,6 @@ pub(crate) fn key_reused() -> Refusal {
         "this idempotency key stands for another request: other board, action, type or points",
     )
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,66 @@
+//! Who calls auth, shown by a service key, and what each may ask.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use runtime::secrets::ServiceKey;
+use tonic::service::Interceptor;
+use tonic::{Request, Status};
+
+/// The one caller that acts for players: it may ask everything.
+const GATEWAY: &str = "gateway";
+
+/// A service that showed its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller(Arc<str>);
+
+impl Caller {
+    /// Whether it may register, log in, refresh and log out for players. Others may read keys and revocations and
+    /// have tokens validated: the key of a stolen fan-out node opens nothing more.
+    #[must_use]
+    pub fn acts_for_players(&self) -> bool {
+        &*self.0 == GATEWAY
+    }
+}
+
+/// Lets requests in that carry `authorization: Bearer <service key>`, and notes whose key it is.
+#[derive(Clone)]
+pub struct RequireServiceKey {
+    callers: Arc<Vec<(Caller, ServiceKey)>>,
+}
+
+impl RequireServiceKey {
+    /// Knows these callers by these keys.
+    #[must_use]
+    pub fn new(callers: &BTreeMap<String, ServiceKey>) -> Self {
+        let known = callers.iter().map(|(name, key)| (Caller(Arc::from(name.as_str())), key.clone()));
+        Self { callers: Arc::new(known.collect()) }
+    }
+
+    fn find(&self, presented: &str) -> Option<&Caller> {
+        // All are compared, whichever matches: the time tells nothing.
+        self.callers.iter().fold(None, |found, (caller, key)| if key.matches(presented) { Some(caller) } else { found })
+    }
+}
+
+impl Interceptor for RequireServiceKey {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        let header = request.metadata().get("authorization").and_then(|value| value.to_str().ok());
+        let Some(caller) = header.and_then(|h| h.strip_prefix("Bearer ")).and_then(|key| self.find(key)).cloned()
+        else {
+            tracing::warn!(security_event = "service_key_refused", remote = ?request.remote_addr(), "a call to auth without a known service key");
+            // Not one of the contract's codes, on purpose: it is the operator's mistake and no player's.
+            return Err(Status::unauthenticated("this needs a service key: authorization: Bearer <key>"));
+        };
+        request.extensions_mut().insert(caller);
+        Ok(request)
+    }
+}
+
+/// Lets only callers in that act for players.
+pub(crate) fn require_gateway<T>(request: &Request<T>) -> Result<(), Status> {
+    match request.extensions().get::<Caller>() {
+        Some(caller) if caller.acts_for_players() => Ok(()),
+        _ => Err(Status::permission_denied("this service key may read keys and revocations and validate tokens only")),
+    }
+}

@@ -1,0 +1,200 @@
+//! `scoreboard.v1.AuthService` over gRPC, with the standard health and reflection services.
+
+use std::future::Future;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::clock::Timestamp;
+use common::error_code::Refusal;
+use common::ports::Authority;
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+use tonic::{Request, Response, Status};
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
+use wire::v1::auth_service_server::{self, AuthServiceServer};
+use wire::{status_from_refusal, v1};
+
+use crate::app::BuildError;
+use crate::callers::{RequireServiceKey, require_gateway};
+use crate::service::AuthService;
+
+/// The largest request: a password of 128 characters of 4 bytes, or a token of 4 KiB. Bytes.
+const MAX_REQUEST_BYTES: usize = 16 * 1024;
+/// The longest that a request may take.
+const REQUEST_DEADLINE: Duration = Duration::from_secs(5);
+/// Requests of one connection that are worked on at a time.
+const REQUESTS_PER_CONNECTION: usize = 256;
+/// How often a silent connection is asked whether it lives, and how long it has to answer.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// The longest that open requests may take after the stop.
+const DRAIN_LIMIT: Duration = Duration::from_secs(6);
+
+/// The gRPC side of an [`AuthService`].
+pub struct AuthGrpc {
+    service: Arc<AuthService>,
+}
+
+/// What one gRPC port serves: services are added to it, then it is given to [`serve_grpc`].
+pub struct GrpcSurface {
+    routes: Routes,
+    health: HealthReporter,
+    /// Full names, with the package.
+    services: Vec<&'static str>,
+}
+
+/// The gRPC server ended by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The listener cannot be used.
+    #[error("the gRPC listener cannot be used")]
+    Listener(#[source] std::io::Error),
+    /// The server failed.
+    #[error("the gRPC server ended")]
+    Server(#[source] tonic::transport::Error),
+}
+
+impl GrpcSurface {
+    /// Health and reflection, for everybody; no service yet.
+    ///
+    /// # Errors
+    /// [`BuildError::Reflection`].
+    pub fn new() -> Result<Self, BuildError> {
+        let (health, health_server) = tonic_health::server::health_reporter();
+        let reflection = tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(wire::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .build_v1()
+            .map_err(BuildError::Reflection)?;
+        Ok(Self { routes: Routes::new(health_server).add_service(reflection), health, services: Vec::new() })
+    }
+
+    /// Adds `scoreboard.v1.AuthService`, for callers that show a service key.
+    #[must_use]
+    pub fn with_auth(self, service: Arc<AuthService>, keys: RequireServiceKey) -> Self {
+        let server = AuthServiceServer::new(AuthGrpc { service }).max_decoding_message_size(MAX_REQUEST_BYTES);
+        let Self { routes, health, mut services } = self;
+        services.push(<AuthServiceServer<AuthGrpc> as tonic::server::NamedService>::NAME);
+        Self { routes: routes.add_service(InterceptedService::new(server, keys)), health, services }
+    }
+
+    /// Adds another service; `name` is its full name, with the package.
+    #[must_use]
+    pub fn with_routes(mut self, name: &'static str, add: impl FnOnce(Routes) -> Routes) -> Self {
+        self.routes = add(self.routes);
+        self.services.push(name);
+        self
+    }
+
+    async fn set_health(health: &HealthReporter, services: &[&'static str], status: ServingStatus) {
+        for name in services.iter().chain(&[""]) {
+            health.set_service_status(name, status).await;
+        }
+    }
+}
+
+/// Serves until `stop`, then says "not serving", takes nothing new and finishes what was accepted, for at most 6 s.
+///
+/// # Errors
+/// [`ServeError`].
+pub async fn serve_grpc(
+    listener: TcpListener,
+    surface: GrpcSurface,
+    stop: CancellationToken,
+) -> Result<(), ServeError> {
+    listener.set_nonblocking(true).map_err(ServeError::Listener)?;
+    let listener = tokio::net::TcpListener::from_std(listener).map_err(ServeError::Listener)?;
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true)).with_keepalive(Some(KEEPALIVE_INTERVAL));
+    let GrpcSurface { routes, health, services } = surface;
+    GrpcSurface::set_health(&health, &services, ServingStatus::Serving).await;
+    let serving = Server::builder()
+        .timeout(REQUEST_DEADLINE)
+        .concurrency_limit_per_connection(REQUESTS_PER_CONNECTION)
+        .max_concurrent_streams(Some(REQUESTS_PER_CONNECTION as u32))
+        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        .add_routes(routes.prepare())
+        .serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
+    let too_long = async {
+        stop.cancelled().await;
+        GrpcSurface::set_health(&health, &services, ServingStatus::NotServing).await;
+        tokio::time::sleep(DRAIN_LIMIT).await;
+    };
+    tokio::select! {
+        ended = serving => ended.map_err(ServeError::Server),
+        () = too_long => {
+            tracing::warn!(limit_s = DRAIN_LIMIT.as_secs(), "gRPC calls were still open at the stop and are cut off");
+            Ok(())
+        }
+    }
+}
+
+async fn answer<D, M>(work: impl Future<Output = Result<D, Refusal>>, message: impl FnOnce(D) -> M) -> Answer<M> {
+    match work.await {
+        Ok(done) => Ok(Response::new(message(done))),
+        Err(refusal) => Err(status_from_refusal(&refusal)),
+    }
+}
+
+type Answer<M> = Result<Response<M>, Status>;
+
+#[tonic::async_trait]
+impl auth_service_server::AuthService for AuthGrpc {
+    async fn register(&self, request: Request<v1::RegisterRequest>) -> Answer<v1::RegisterResponse> {
+        require_gateway(&request)?;
+        let v1::RegisterRequest { username, password } = request.into_inner();
+        answer(self.service.register(&username, &password), |(user, username)| v1::RegisterResponse {
+            user_id: user.to_string(),
+            username,
+        })
+        .await
+    }
+
+    async fn login(&self, request: Request<v1::LoginRequest>) -> Answer<v1::TokenGrant> {
+        require_gateway(&request)?;
+        let v1::LoginRequest { username, password } = request.into_inner();
+        answer(self.service.login(&username, &password), |grant| (&grant).into()).await
+    }
+
+    async fn refresh(&self, request: Request<v1::RefreshRequest>) -> Answer<v1::TokenGrant> {
+        require_gateway(&request)?;
+        let token = request.into_inner().refresh_token;
+        answer(self.service.refresh(&token), |grant| (&grant).into()).await
+    }
+
+    async fn logout(&self, request: Request<v1::LogoutRequest>) -> Answer<v1::LogoutResponse> {
+        require_gateway(&request)?;
+        let session = wire::auth::session_id(&request.get_ref().session_id)
+            .map_err(|damaged| Status::invalid_argument(damaged.to_string()))?;
+        answer(self.service.logout(session), |()| v1::LogoutResponse {}).await
+    }
+
+    async fn validate_token(&self, request: Request<v1::ValidateTokenRequest>) -> Answer<v1::ValidateTokenResponse> {
+        let token = request.into_inner().access_token;
+        answer(self.service.validate(&token), |claims| v1::ValidateTokenResponse {
+            user_id: claims.user.to_string(),
+            username: claims.username.to_string(),
+            session_id: claims.session.to_string(),
+            expires_at_ms: claims.expires_at.as_millis(),
+        })
+        .await
+    }
+
+    async fn jwks(&self, _request: Request<v1::JwksRequest>) -> Answer<v1::JwksResponse> {
+        let message = |keys: Vec<_>| v1::JwksResponse { keys: keys.iter().map(Into::into).collect() };
+        answer(self.service.verification_keys(), message).await
+    }
+
+    async fn revocations(&self, request: Request<v1::RevocationsRequest>) -> Answer<v1::RevocationsResponse> {
+        let since = Timestamp::from_millis(request.get_ref().since_ms);
+        answer(self.service.revocations(since), |revocations| v1::RevocationsResponse {
+            revocations: revocations.iter().map(Into::into).collect(),
+        })
+        .await
+    }
+}

@@ -1,0 +1,32 @@
+//! Accounts, sessions, tokens and keys.
+//!
+//! [`AuthService`] is the port [`common::ports::Authority`] over the stores; [`AuthApp`] serves it by gRPC to
+//! callers that show a service key. Both are the same object in one process and in four.
+//!
+//! ```text
+//! register ─▶ password rules ─▶ argon2id (bounded) ─▶ account
+//! login    ─▶ argon2id, for unknown names too ─▶ session ─▶ access token (JWT, 1 h) + refresh token + signing key
+//! refresh  ─▶ HMAC of the token ─▶ rotation in one transaction ─▶ successor, or the session ends
+//! logout   ─▶ the store first, then the event to every node
+//! ```
+
+mod access_tokens;
+mod app;
+mod callers;
+mod common_passwords;
+mod entropy;
+mod grpc;
+mod metrics;
+mod password_hasher;
+mod password_rules;
+mod refresh_tokens;
+mod revocation_memory;
+mod service;
+mod store_calls;
+
+pub use app::{AuthApp, AuthPorts, AuthSettings, BuildError};
+pub use callers::{Caller, RequireServiceKey};
+pub use entropy::{Entropy, SystemEntropy};
+pub use grpc::{AuthGrpc, GrpcSurface, ServeError, serve_grpc};
+pub use password_hasher::{HashError, PasswordHasher};
+pub use service::{AuthService, REFRESH_TOKEN_LIFETIME_S, ROTATION_GRACE_MS};

@@ -1,0 +1,9 @@
+//! Auth from outside: over a real socket, on the embedded store, with the clock in the test's hand.
+
+#![allow(clippy::unwrap_used)] // helpers of tests are tests, too
+
+mod remote_authority;
+mod sessions;
+mod support;
+mod surface;
+mod tokens;

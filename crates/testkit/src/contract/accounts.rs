@@ -1,0 +1,258 @@
+//! What every [`Accounts`] must do. Users and sessions are made anew, so a database may be shared.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use common::account::{NewAccount, NewSession, RefreshHash, RefreshRotation, Revocation, Rotated};
+use common::clock::Timestamp;
+use common::ids::{SessionId, Username};
+use common::ports::{AccountCreated, Accounts};
+use uuid::Uuid;
+
+use crate::fixtures::{Player, new_account, noon, players, session_id, user_id};
+
+/// The store under test.
+pub struct Fixture {
+    /// It.
+    pub accounts: Arc<dyn Accounts>,
+    /// What it stands on, dropped with it.
+    pub guard: Box<dyn Any + Send + Sync>,
+}
+
+/// A test of each case of the suite.
+#[macro_export]
+macro_rules! accounts_contract {
+    ($fixture:path) => {
+        $crate::contract_tests!(
+            accounts as accounts_contract,
+            $fixture,
+            [
+                a_created_account_is_found_without_case,
+                a_name_is_taken_in_every_case,
+                racing_registrations_give_one_account,
+                nobody_is_found_for_an_unknown_name,
+                a_rotation_gives_a_successor,
+                the_previous_token_in_its_grace_gives_no_second_chain,
+                the_previous_token_after_its_grace_ends_the_session,
+                an_older_token_ends_the_session,
+                racing_rotations_get_the_same_successor,
+                a_foreign_token_is_refused_and_does_no_harm,
+                an_expired_session_is_refused,
+                a_revoked_session_is_over,
+                revocations_are_told_from_a_moment_on,
+            ]
+        );
+    };
+}
+
+const HOUR_MS: i64 = 3_600_000;
+const DAY_MS: i64 = 24 * HOUR_MS;
+const GRACE_MS: i64 = 10_000;
+
+fn token() -> RefreshHash {
+    let (a, b) = (Uuid::new_v4(), Uuid::new_v4());
+    let mut hash = [0; 32];
+    hash[..16].copy_from_slice(a.as_bytes());
+    hash[16..].copy_from_slice(b.as_bytes());
+    RefreshHash(hash)
+}
+
+/// An open session with its first token.
+async fn session(fixture: &Fixture) -> (Player, SessionId, RefreshHash) {
+    let player = players(&*fixture.accounts, 1).await.remove(0);
+    let (session, first) = (session_id(), token());
+    let new = NewSession {
+        session,
+        user: player.user,
+        refresh_hash: first,
+        created_at: noon(),
+        expires_at: noon().plus_millis(DAY_MS),
+    };
+    fixture.accounts.open_session(new).await.expect("open_session");
+    (player, session, first)
+}
+
+fn rotation(session: SessionId, presented: RefreshHash, successor: RefreshHash, now: Timestamp) -> RefreshRotation {
+    RefreshRotation { session, presented, successor, now, expires_at: now.plus_millis(DAY_MS), grace_ms: GRACE_MS }
+}
+
+#[derive(PartialEq, Eq, Debug)]
+enum Seen {
+    Successor,
+    Reused,
+    Refused,
+}
+
+async fn rotate(fixture: &Fixture, rotation: RefreshRotation) -> Seen {
+    match fixture.accounts.rotate(rotation).await.expect("rotate") {
+        Rotated::Successor { .. } => Seen::Successor,
+        Rotated::Reused => Seen::Reused,
+        Rotated::Refused => Seen::Refused,
+    }
+}
+
+/// The name comes back as registered, with id and password hash.
+pub async fn a_created_account_is_found_without_case(fixture: &Fixture) {
+    let account = new_account();
+    assert_eq!(fixture.accounts.create(account.clone()).await.unwrap(), AccountCreated::Created);
+    let name = account.username.as_str();
+    for written in [name.to_owned(), name.to_lowercase(), name.to_uppercase()] {
+        let found = fixture.accounts.find(&written).await.unwrap().expect("it exists");
+        assert_eq!((found.user, &*found.username), (account.user, name));
+        assert_eq!(found.password_hash, account.password_hash);
+    }
+    assert_eq!(fixture.accounts.username(account.user).await.unwrap().as_deref(), Some(name));
+}
+
+/// The second one is told so, and the first keeps its account.
+pub async fn a_name_is_taken_in_every_case(fixture: &Fixture) {
+    let first = new_account();
+    fixture.accounts.create(first.clone()).await.unwrap();
+    let name = first.username.as_str();
+    for written in [name.to_owned(), name.to_lowercase(), name.to_uppercase()] {
+        let second = NewAccount { user: user_id(), username: Username::parse(&written).unwrap(), ..new_account() };
+        let stranger = second.user;
+        assert_eq!(fixture.accounts.create(second).await.unwrap(), AccountCreated::UsernameTaken);
+        assert_eq!(fixture.accounts.username(stranger).await.unwrap(), None);
+    }
+    assert_eq!(fixture.accounts.find(name).await.unwrap().unwrap().user, first.user);
+}
+
+/// Of eight at once one gets the name.
+pub async fn racing_registrations_give_one_account(fixture: &Fixture) {
+    let username = new_account().username;
+    let racers = (0..8).map(|_| {
+        let (accounts, username) = (Arc::clone(&fixture.accounts), username.clone());
+        let account = NewAccount { username, ..new_account() };
+        tokio::spawn(async move { (account.user, accounts.create(account).await.expect("create")) })
+    });
+    let mut created = Vec::new();
+    for racer in racers.collect::<Vec<_>>() {
+        let (user, outcome) = racer.await.expect("a racer");
+        if outcome == AccountCreated::Created {
+            created.push(user);
+        }
+    }
+    let found = fixture.accounts.find(username.as_str()).await.unwrap().expect("somebody got it").user;
+    assert_eq!(created, [found]);
+}
+
+/// Also for what is no name at all.
+pub async fn nobody_is_found_for_an_unknown_name(fixture: &Fixture) {
+    let long = "x".repeat(10_000);
+    for name in ["", "nobody.of.that.name", "%", "_", "' OR 1=1 --", "Ünbekannt", &long] {
+        assert!(fixture.accounts.find(name).await.unwrap().is_none(), "{name:?}");
+    }
+    assert_eq!(fixture.accounts.username(user_id()).await.unwrap(), None);
+}
+
+/// A chain of rotations, each with whose session it is.
+pub async fn a_rotation_gives_a_successor(fixture: &Fixture) {
+    let (player, session, mut current) = session(fixture).await;
+    for hour in 1..5 {
+        let successor = token();
+        let rotation = rotation(session, current, successor, noon().plus_millis(hour * HOUR_MS));
+        let Rotated::Successor { user, username } = fixture.accounts.rotate(rotation).await.unwrap() else {
+            panic!("rotation {hour} gave no successor")
+        };
+        assert_eq!((user, username), (player.user, Arc::clone(&player.username)));
+        current = successor;
+    }
+}
+
+/// A lost answer: the token before is shown again within the grace, and the successor stays the one there is.
+pub async fn the_previous_token_in_its_grace_gives_no_second_chain(fixture: &Fixture) {
+    let (_, session, first) = session(fixture).await;
+    let (second, third, now) = (token(), token(), noon().plus_millis(HOUR_MS));
+    assert_eq!(rotate(fixture, rotation(session, first, second, now)).await, Seen::Successor);
+    let later = now.plus_millis(GRACE_MS - 1);
+    assert_eq!(rotate(fixture, rotation(session, first, second, later)).await, Seen::Successor);
+    assert_eq!(rotate(fixture, rotation(session, second, third, later)).await, Seen::Successor, "still the one");
+}
+
+/// After the grace it is theft: the session's good token stops working too, and nodes are told.
+pub async fn the_previous_token_after_its_grace_ends_the_session(fixture: &Fixture) {
+    let (_, session, first) = session(fixture).await;
+    let (second, now) = (token(), noon().plus_millis(HOUR_MS));
+    assert_eq!(rotate(fixture, rotation(session, first, second, now)).await, Seen::Successor);
+    let later = now.plus_millis(GRACE_MS + 1);
+    assert_eq!(rotate(fixture, rotation(session, first, token(), later)).await, Seen::Reused);
+    assert_eq!(rotate(fixture, rotation(session, second, token(), later)).await, Seen::Refused);
+    let revocations = fixture.accounts.revocations(later).await.unwrap();
+    assert!(revocations.contains(&Revocation { session, revoked_at: later }), "nodes hear of it");
+}
+
+/// The grace is for the previous token only.
+pub async fn an_older_token_ends_the_session(fixture: &Fixture) {
+    let (_, session, first) = session(fixture).await;
+    let (second, third, now) = (token(), token(), noon().plus_millis(HOUR_MS));
+    assert_eq!(rotate(fixture, rotation(session, first, second, now)).await, Seen::Successor);
+    assert_eq!(rotate(fixture, rotation(session, second, third, now.plus_millis(1))).await, Seen::Successor);
+    assert_eq!(rotate(fixture, rotation(session, first, token(), now.plus_millis(2))).await, Seen::Reused);
+    assert_eq!(rotate(fixture, rotation(session, third, token(), now.plus_millis(3))).await, Seen::Refused);
+}
+
+/// Eight exchanges of one token at once make one chain.
+pub async fn racing_rotations_get_the_same_successor(fixture: &Fixture) {
+    let (_, session, first) = session(fixture).await;
+    let (second, now) = (token(), noon().plus_millis(HOUR_MS));
+    let racers = (0..8).map(|_| {
+        let accounts = Arc::clone(&fixture.accounts);
+        tokio::spawn(async move { accounts.rotate(rotation(session, first, second, now)).await.expect("rotate") })
+    });
+    for racer in racers.collect::<Vec<_>>() {
+        assert!(matches!(racer.await.expect("a racer"), Rotated::Successor { .. }));
+    }
+    assert_eq!(rotate(fixture, rotation(session, second, token(), now.plus_millis(1))).await, Seen::Successor);
+}
+
+/// A token that never was the session's, and a session that never was.
+pub async fn a_foreign_token_is_refused_and_does_no_harm(fixture: &Fixture) {
+    let (_, session_a, first) = session(fixture).await;
+    let (_, _, of_another) = session(fixture).await;
+    let now = noon().plus_millis(HOUR_MS);
+    for foreign in [token(), of_another] {
+        assert_eq!(rotate(fixture, rotation(session_a, foreign, token(), now)).await, Seen::Refused);
+    }
+    assert_eq!(rotate(fixture, rotation(session_id(), first, token(), now)).await, Seen::Refused);
+    assert_eq!(rotate(fixture, rotation(session_a, first, token(), now)).await, Seen::Successor);
+}
+
+/// The successor's own time counts from its rotation.
+pub async fn an_expired_session_is_refused(fixture: &Fixture) {
+    let (_, session_a, first) = session(fixture).await;
+    let late = noon().plus_millis(DAY_MS + 1);
+    assert_eq!(rotate(fixture, rotation(session_a, first, token(), late)).await, Seen::Refused);
+    let (_, session_b, first) = session(fixture).await;
+    let (second, in_time) = (token(), noon().plus_millis(DAY_MS - 1));
+    assert_eq!(rotate(fixture, rotation(session_b, first, second, in_time)).await, Seen::Successor);
+    assert_eq!(rotate(fixture, rotation(session_b, second, token(), late)).await, Seen::Successor);
+}
+
+/// Ending it works once; after that nothing else does.
+pub async fn a_revoked_session_is_over(fixture: &Fixture) {
+    let (_, session, first) = session(fixture).await;
+    let now = noon().plus_millis(HOUR_MS);
+    assert!(fixture.accounts.revoke(session, now).await.unwrap());
+    assert!(!fixture.accounts.revoke(session, now.plus_millis(1)).await.unwrap(), "ended before");
+    assert!(!fixture.accounts.revoke(session_id(), now).await.unwrap(), "unknown");
+    assert_eq!(rotate(fixture, rotation(session, first, token(), now)).await, Seen::Refused);
+}
+
+/// At or after the moment asked for, each with when it was ended.
+pub async fn revocations_are_told_from_a_moment_on(fixture: &Fixture) {
+    let (_, early, _) = session(fixture).await;
+    let (_, late, _) = session(fixture).await;
+    let (_, alive, _) = session(fixture).await;
+    let (at, later) = (noon().plus_millis(HOUR_MS), noon().plus_millis(HOUR_MS + 1));
+    fixture.accounts.revoke(early, at).await.unwrap();
+    fixture.accounts.revoke(late, later).await.unwrap();
+    let told = async |since: Timestamp| {
+        let all = fixture.accounts.revocations(since).await.unwrap();
+        [early, late, alive].map(|session| all.iter().find(|r| r.session == session).map(|r| r.revoked_at))
+    };
+    assert_eq!(told(noon()).await, [Some(at), Some(later), None]);
+    assert_eq!(told(at).await, [Some(at), Some(later), None]);
+    assert_eq!(told(later).await, [None, Some(later), None]);
+    assert_eq!(told(later.plus_millis(1)).await, [None, None, None]);
+}

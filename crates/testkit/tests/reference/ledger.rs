@@ -1,0 +1,212 @@
+//! A ledger in one lock: `decide` and two lists.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use common::account::{Account, NewAccount, NewSession, RefreshRotation, Revocation, Rotated};
+use common::board::{ActionRule, Board};
+use common::clock::{Timestamp, UtcDay};
+use common::decision::{BoardFacts, DecidedAction, Facts, decide};
+use common::ids::{ActionId, ActionType, BoardId, SessionId, UserId};
+use common::ports::{
+    AccountCreated, Accounts, AppliedBatch, BoardDigest, Ledger, Profiles, RowPage, StoreError, Truth,
+};
+use common::receipt::{Receipt, ReceiptStatus};
+use common::score_update::ScoreUpdate;
+use common::standing::{Entry, Neighborhood, ScoreRow, TopList};
+use common::state::{BoardHead, StatePoint, Version};
+use testkit::contract::ledger_and_truth::BoardMaker;
+use testkit::fixtures::epoch;
+
+#[derive(Default)]
+struct State {
+    boards: BTreeMap<BoardId, (Version, Vec<ActionRule>)>,
+    users: HashMap<UserId, Arc<str>>,
+    scores: BTreeMap<(BoardId, UserId), ScoreRow>,
+    daily: HashMap<(BoardId, UserId, ActionType, UtcDay), i64>,
+    decided: Vec<DecidedAction>,
+}
+
+#[derive(Default)]
+pub(crate) struct MemoryLedger(Mutex<State>);
+
+impl State {
+    fn facts(&self, now: Timestamp) -> Facts {
+        let facts_of = |(version, rules): &(Version, Vec<ActionRule>)| BoardFacts {
+            epoch: epoch("e1"),
+            version: *version,
+            rules: rules.iter().map(|rule| (rule.action_type.clone(), rule.clone())).collect(),
+        };
+        let scored = |(key, row): (&(BoardId, UserId), &ScoreRow)| row.score.map(|score| (key.clone(), score));
+        let today = self.daily.iter().filter(|((.., day), _)| *day == now.utc_day());
+        Facts {
+            boards: self.boards.iter().map(|(id, board)| (id.clone(), facts_of(board))).collect(),
+            usernames: self.users.clone(),
+            scores: self.scores.iter().filter_map(scored).collect(),
+            daily_points: today.map(|((b, u, t, _), points)| ((b.clone(), *u, t.clone()), *points)).collect(),
+            decided: self.decided.clone(),
+        }
+    }
+
+    fn top(&self, board: &BoardId) -> Option<TopList> {
+        let (version, _) = self.boards.get(board)?;
+        let mut rows: Vec<_> = self.scores.iter().filter(|(key, _)| key.0 == *board).map(|(_, row)| row).collect();
+        rows.sort_by_key(|row| row.key());
+        let entry = |(row, rank): (&ScoreRow, u64)| Entry {
+            user: row.user,
+            username: row.username.clone(),
+            score: row.score.expect("no tombstones"),
+            rank,
+            updated_at: row.updated_at,
+            version: row.version,
+        };
+        let state = StatePoint { epoch: epoch("e1"), version: *version };
+        Some(TopList { state, entries: rows.into_iter().zip(1..).map(entry).collect() })
+    }
+}
+
+#[async_trait]
+impl Ledger for MemoryLedger {
+    async fn apply_batch(&self, updates: &[ScoreUpdate], now: Timestamp) -> Result<AppliedBatch, StoreError> {
+        let mut state = self.0.lock().expect("the lock");
+        let plan = decide(updates, state.facts(now), now);
+        for row in plan.ledger {
+            let update = &updates[row.update];
+            state.decided.push(DecidedAction {
+                submission: update.submission,
+                user: update.user,
+                idempotency_key: update.idempotency_key.clone(),
+                content_hash: update.content_hash,
+                receipt: row.receipt,
+            });
+        }
+        for daily in plan.daily {
+            state.daily.insert((daily.board, daily.user, daily.action_type, now.utc_day()), daily.points);
+        }
+        for change in &plan.changes {
+            state.boards.get_mut(&change.board).expect("it was decided on").0 = change.to;
+            for row in &change.rows {
+                state.scores.insert((change.board.clone(), row.user), row.clone());
+            }
+        }
+        Ok(AppliedBatch { outcomes: plan.outcomes, changes: plan.changes })
+    }
+}
+
+#[async_trait]
+impl Truth for MemoryLedger {
+    async fn boards(&self) -> Result<Vec<Board>, StoreError> {
+        let heads = self.heads().await?;
+        let state = self.0.lock().expect("the lock");
+        Ok(heads.into_iter().map(|head| Board { rules: state.boards[&head.board].1.clone(), head }).collect())
+    }
+
+    async fn heads(&self) -> Result<Vec<BoardHead>, StoreError> {
+        let state = self.0.lock().expect("the lock");
+        let head = |(board, (version, _)): (&BoardId, &(Version, _))| BoardHead {
+            board: board.clone(),
+            state: StatePoint { epoch: epoch("e1"), version: *version },
+        };
+        Ok(state.boards.iter().map(head).collect())
+    }
+
+    async fn top(&self, board: &BoardId, limit: usize) -> Result<Option<TopList>, StoreError> {
+        let mut top = self.0.lock().expect("the lock").top(board);
+        top.iter_mut().for_each(|top| top.entries.truncate(limit));
+        Ok(top)
+    }
+
+    async fn neighborhood(
+        &self,
+        board: &BoardId,
+        user: UserId,
+        around: usize,
+    ) -> Result<Option<Neighborhood<Entry>>, StoreError> {
+        let Some(top) = self.0.lock().expect("the lock").top(board) else { return Ok(None) };
+        let Some(at) = top.entries.iter().position(|entry| entry.user == user) else { return Ok(None) };
+        let from = at.saturating_sub(around);
+        let lines = top.entries[from..(at + around + 1).min(top.entries.len())].to_vec();
+        Ok(Some(Neighborhood { state: top.state, lines, own: at - from }))
+    }
+
+    async fn rows_above(&self, board: &BoardId, after: Version, limit: usize) -> Result<Option<RowPage>, StoreError> {
+        let state = self.0.lock().expect("the lock");
+        let Some((version, _)) = state.boards.get(board) else { return Ok(None) };
+        let above = |(key, row): &(&(BoardId, UserId), &ScoreRow)| key.0 == *board && row.version > after;
+        let mut rows: Vec<_> = state.scores.iter().filter(above).map(|(_, row)| row.clone()).collect();
+        rows.sort_by_key(|row| row.version);
+        let complete = rows.len() <= limit;
+        rows.truncate(limit);
+        let head = BoardHead { board: board.clone(), state: StatePoint { epoch: epoch("e1"), version: *version } };
+        Ok(Some(RowPage { head, rows, complete }))
+    }
+
+    async fn receipt(&self, user: UserId, board: &BoardId, action: &ActionId) -> Result<Option<Receipt>, StoreError> {
+        let state = self.0.lock().expect("the lock");
+        let ours = |d: &&DecidedAction| d.user == user && d.receipt.board == *board && d.receipt.action_id == *action;
+        let decided: Vec<_> = state.decided.iter().filter(ours).collect();
+        let applied = decided.iter().find(|d| d.receipt.status == ReceiptStatus::Applied);
+        Ok(applied.or(decided.last()).map(|d| d.receipt.clone()))
+    }
+
+    async fn digest(&self, board: &BoardId) -> Result<Option<BoardDigest>, StoreError> {
+        let state = self.0.lock().expect("the lock");
+        let Some(top) = state.top(board) else { return Ok(None) };
+        let applied = |d: &&DecidedAction| d.receipt.board == *board && d.receipt.status == ReceiptStatus::Applied;
+        Ok(Some(BoardDigest {
+            players: top.entries.len() as u64,
+            score_sum: top.entries.iter().map(|entry| i128::from(entry.score)).sum(),
+            ledger_points: state.decided.iter().filter(applied).map(|d| i128::from(d.receipt.points)).sum(),
+            ledger_actions: state.decided.iter().filter(applied).count() as u64,
+        }))
+    }
+}
+
+#[async_trait]
+impl Profiles for MemoryLedger {
+    async fn usernames(&self, users: &[UserId]) -> Result<HashMap<UserId, Arc<str>>, StoreError> {
+        let state = self.0.lock().expect("the lock");
+        Ok(users.iter().filter_map(|user| Some((*user, state.users.get(user)?.clone()))).collect())
+    }
+}
+
+#[async_trait]
+impl BoardMaker for MemoryLedger {
+    async fn make(&self, board: &BoardId, rules: &[ActionRule]) {
+        self.0.lock().expect("the lock").boards.insert(board.clone(), (Version::ZERO, rules.to_vec()));
+    }
+}
+
+/// Only what the suites of the ledger and of the profiles need; the suite of accounts is for real stores.
+#[async_trait]
+impl Accounts for MemoryLedger {
+    async fn create(&self, account: NewAccount) -> Result<AccountCreated, StoreError> {
+        self.0.lock().expect("the lock").users.insert(account.user, Arc::from(account.username.as_str()));
+        Ok(AccountCreated::Created)
+    }
+
+    async fn find(&self, _: &str) -> Result<Option<Account>, StoreError> {
+        unimplemented!("not asked for by these suites")
+    }
+
+    async fn open_session(&self, _: NewSession) -> Result<(), StoreError> {
+        unimplemented!("not asked for by these suites")
+    }
+
+    async fn rotate(&self, _: RefreshRotation) -> Result<Rotated, StoreError> {
+        unimplemented!("not asked for by these suites")
+    }
+
+    async fn revoke(&self, _: SessionId, _: Timestamp) -> Result<bool, StoreError> {
+        unimplemented!("not asked for by these suites")
+    }
+
+    async fn revocations(&self, _: Timestamp) -> Result<Vec<Revocation>, StoreError> {
+        unimplemented!("not asked for by these suites")
+    }
+
+    async fn username(&self, user: UserId) -> Result<Option<String>, StoreError> {
+        Ok(self.0.lock().expect("the lock").users.get(&user).map(|name| name.to_string()))
+    }
+}
