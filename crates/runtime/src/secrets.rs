@@ -3,17 +3,19 @@
 //! One subdirectory per service holds only what that service needs, so that a stolen one opens nothing else:
 //!
 //! ```text
-//! DIR/auth/jwt/<kid>.pem            Ed25519 private keys of access tokens, PKCS#8; <kid>.pub.pem: retired, verifies only
-//! DIR/auth/jwt/active               the kid of the key that signs
+//! DIR/auth/jwt-<kid>.pem            Ed25519 private keys of access tokens, PKCS#8; jwt-<kid>.pub.pem: retired, verifies only
+//! DIR/auth/jwt-active               the kid of the key that signs
 //! DIR/auth/signing-master           sessions' signing keys are derived from it; 32 bytes, base64url
 //! DIR/auth/refresh-master           refresh tokens are made with it
-//! DIR/auth/callers/<service>        what that service shows to auth
+//! DIR/auth/caller-<service>         what that service shows to auth
 //! DIR/gateway/signing-master        verifies signatures of actions
 //! DIR/gateway/service-key           shown to auth
-//! DIR/gateway/jwt/<kid>.pub.pem     verify access tokens before auth was asked
-//! DIR/realtime-fanout/service-key, jwt/<kid>.pub.pem
+//! DIR/gateway/jwt-<kid>.pub.pem     verify access tokens before auth was asked
+//! DIR/realtime-fanout/service-key, jwt-<kid>.pub.pem
 //! DIR/score-worker/                 nothing secret
 //! ```
+//!
+//! Flat, because a Kubernetes secret is: `kubectl create secret generic … --from-file=DIR/auth` takes it as it is.
 //!
 //! Secrets are wiped from memory when dropped and never printed.
 
@@ -42,9 +44,9 @@ const GATEWAY: &str = "gateway";
 const FANOUT: &str = "realtime-fanout";
 const WORKER: &str = "score-worker";
 
-const KEYS: &str = "jwt";
-const ACTIVE_KEY: &str = "active";
-const CALLERS: &str = "callers";
+const KEY_PREFIX: &str = "jwt-";
+const ACTIVE_KEY: &str = "jwt-active";
+const CALLER_PREFIX: &str = "caller-";
 const SIGNING_MASTER: &str = "signing-master";
 const REFRESH_MASTER: &str = "refresh-master";
 const SERVICE_KEY: &str = "service-key";
@@ -149,8 +151,8 @@ impl AuthSecrets {
         let dir = root.join(AUTH);
         let signing_master = read_key(root, &dir.join(SIGNING_MASTER))?;
         let refresh_master = read_key(root, &dir.join(REFRESH_MASTER))?;
-        let ring = KeyRing::read(root, &dir.join(KEYS))?;
-        let active_path = dir.join(KEYS).join(ACTIVE_KEY);
+        let ring = KeyRing::read(root, &dir)?;
+        let active_path = dir.join(ACTIVE_KEY);
         let active = Place { root, path: &active_path };
         let kid = active.read()?;
         let active_key = ring
@@ -163,7 +165,7 @@ impl AuthSecrets {
             verification_keys: ring.verification_keys(),
             signing_master,
             refresh_master,
-            callers: read_callers(root, &dir.join(CALLERS))?,
+            callers: read_callers(root, &dir)?,
         })
     }
 }
@@ -189,7 +191,7 @@ impl GatewaySecrets {
         Ok(Self {
             signing_master: read_key(root, &dir.join(SIGNING_MASTER))?,
             service_key: read_service_key(root, &dir.join(SERVICE_KEY))?,
-            verification_keys: KeyRing::read(root, &dir.join(KEYS))?.verification_keys(),
+            verification_keys: KeyRing::read(root, &dir)?.verification_keys(),
         })
     }
 }
@@ -212,12 +214,12 @@ impl FanoutSecrets {
         let dir = root.join(FANOUT);
         Ok(Self {
             service_key: read_service_key(root, &dir.join(SERVICE_KEY))?,
-            verification_keys: KeyRing::read(root, &dir.join(KEYS))?.verification_keys(),
+            verification_keys: KeyRing::read(root, &dir)?.verification_keys(),
         })
     }
 }
 
-/// The keys in a `jwt/` directory; never empty when read by a service.
+/// The keys of a service's directory; never empty when read by a service.
 #[derive(Default)]
 struct KeyRing {
     private: BTreeMap<String, TokenSigningKey>,
@@ -229,7 +231,7 @@ impl KeyRing {
     fn read(root: &Path, dir: &Path) -> Result<Self, SecretsError> {
         let ring = Self::read_if_present(root, dir)?;
         if ring.public.is_empty() {
-            return Err(SecretsError::Missing { path: dir.join("*.pem"), root: root.to_owned() });
+            return Err(SecretsError::Missing { path: dir.join("jwt-*.pem"), root: root.to_owned() });
         }
         Ok(ring)
     }
@@ -239,6 +241,7 @@ impl KeyRing {
         for path in files_in(dir)? {
             let place = Place { root, path: &path };
             let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let Some(name) = name.strip_prefix(KEY_PREFIX) else { continue };
             if let Some(kid) = name.strip_suffix(PUBLIC_SUFFIX) {
                 let key = ed25519_dalek::VerifyingKey::from_public_key_pem(&place.read()?)
                     .map_err(|_| place.malformed("must hold an Ed25519 public key in PEM"))?;
@@ -255,7 +258,7 @@ impl KeyRing {
 
     fn add_public(&mut self, place: &Place<'_>, kid: &str, key: [u8; 32]) -> Result<(), SecretsError> {
         if !is_valid_kid(kid) {
-            return Err(place.malformed("must be named <kid>.pem with a kid of 1 to 64 of A-Za-z0-9_-"));
+            return Err(place.malformed("must be named jwt-<kid>.pem with a kid of 1 to 64 of A-Za-z0-9_-"));
         }
         match self.public.insert(kid.to_owned(), key) {
             Some(other) if other != key => Err(place.malformed("belongs to another key than its namesake")),
@@ -285,13 +288,20 @@ fn read_service_key(root: &Path, path: &Path) -> Result<ServiceKey, SecretsError
 fn read_callers(root: &Path, dir: &Path) -> Result<BTreeMap<String, ServiceKey>, SecretsError> {
     let mut callers = BTreeMap::new();
     for path in files_in(dir)? {
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        callers.insert(name, read_service_key(root, &path)?);
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if let Some(caller) = name.strip_prefix(CALLER_PREFIX) {
+            callers.insert(caller.to_owned(), read_service_key(root, &path)?);
+        }
     }
     if callers.is_empty() {
-        return Err(SecretsError::Missing { path: dir.join(GATEWAY), root: root.to_owned() });
+        return Err(SecretsError::Missing { path: dir.join(caller_file(GATEWAY)), root: root.to_owned() });
     }
     Ok(callers)
+}
+
+/// What `service` shows to auth is kept there under this name.
+fn caller_file(service: &str) -> String {
+    format!("{CALLER_PREFIX}{service}")
 }
 
 /// The files of a directory by name, without hidden ones (Kubernetes keeps its versions of a mount in some);

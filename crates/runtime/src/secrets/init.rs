@@ -8,8 +8,8 @@ use zeroize::Zeroizing;
 
 use super::files::{Place, create_file, fill_random, make_directory, random_text};
 use super::{
-    ACTIVE_KEY, AUTH, CALLERS, FANOUT, GATEWAY, KEYS, KeyRing, PRIVATE_SUFFIX, PUBLIC_SUFFIX, REFRESH_MASTER,
-    SERVICE_KEY, SIGNING_MASTER, SecretsError, TokenSigningKey, WORKER,
+    ACTIVE_KEY, AUTH, FANOUT, GATEWAY, KEY_PREFIX, KeyRing, PRIVATE_SUFFIX, PUBLIC_SUFFIX, REFRESH_MASTER, SERVICE_KEY,
+    SIGNING_MASTER, SecretsError, TokenSigningKey, WORKER, caller_file,
 };
 
 const WORKER_README: &str = "The score-worker holds no secret of ours.\n";
@@ -34,14 +34,12 @@ pub fn init(root: &Path) -> Result<InitReport, SecretsError> {
     for dir in [&auth, &gateway, &fanout, &worker] {
         make_directory(dir)?;
     }
-    let callers = auth.join(CALLERS);
-    make_directory(&callers)?;
 
     report.share(root, &[auth.join(SIGNING_MASTER), gateway.join(SIGNING_MASTER)])?;
     report.share(root, &[auth.join(REFRESH_MASTER)])?;
-    report.share(root, &[callers.join(GATEWAY), gateway.join(SERVICE_KEY)])?;
-    report.share(root, &[callers.join(FANOUT), fanout.join(SERVICE_KEY)])?;
-    report.token_keys(root, &auth.join(KEYS), &[gateway.join(KEYS), fanout.join(KEYS)])?;
+    report.share(root, &[auth.join(caller_file(GATEWAY)), gateway.join(SERVICE_KEY)])?;
+    report.share(root, &[auth.join(caller_file(FANOUT)), fanout.join(SERVICE_KEY)])?;
+    report.token_keys(root, &auth, &[gateway, fanout])?;
     report.file(&worker.join("README"), WORKER_README)?;
     Ok(report)
 }
@@ -86,13 +84,12 @@ impl InitReport {
     }
 
     fn token_keys(&mut self, root: &Path, own: &Path, verifiers: &[PathBuf]) -> Result<(), SecretsError> {
-        make_directory(own)?;
         let mut ring = KeyRing::read_if_present(root, own)?;
         if ring.private.is_empty() {
             let mut seed = Zeroizing::new([0; 32]);
             fill_random(seed.as_mut())?;
             let key = TokenSigningKey::from_seed(&seed);
-            let path = own.join(format!("{}{PRIVATE_SUFFIX}", key.kid()));
+            let path = own.join(format!("{KEY_PREFIX}{}{PRIVATE_SUFFIX}", key.kid()));
             let pem = key
                 .key
                 .to_pkcs8_pem(LineEnding::LF)
@@ -106,9 +103,8 @@ impl InitReport {
             self.file(&own.join(ACTIVE_KEY), kid)?;
         }
         for dir in verifiers {
-            make_directory(dir)?;
             for (kid, key) in &ring.public {
-                let path = dir.join(format!("{kid}{PUBLIC_SUFFIX}"));
+                let path = dir.join(format!("{KEY_PREFIX}{kid}{PUBLIC_SUFFIX}"));
                 self.file(&path, &public_pem(root, &path, key)?)?;
             }
         }

@@ -48,7 +48,7 @@ fn only_the_owner_can_read_and_no_temporary_file_is_left() {
         assert_eq!(mode, 0o600, "{}", path.display());
         assert!(!path.file_name().unwrap().to_string_lossy().starts_with('.'), "{}", path.display());
     }
-    for service in ["auth", "gateway", "score-worker", "realtime-fanout", "auth/jwt"] {
+    for service in ["auth", "gateway", "score-worker", "realtime-fanout"] {
         assert_eq!(fs::metadata(dir.path().join(service)).unwrap().permissions().mode() & 0o777, 0o700, "{service}");
     }
 }
@@ -121,18 +121,18 @@ fn a_missing_or_damaged_file_is_named_with_the_next_step() {
 fn the_active_key_is_the_named_one_and_others_verify() {
     let dir = initialised();
     let other = TokenSigningKey::from_seed(&[7; 32]);
-    let jwt = dir.path().join("auth/jwt");
+    let jwt = dir.path().join("auth");
     let first = AuthSecrets::load(dir.path()).unwrap().active_key;
     let pem = other.key.to_pkcs8_pem(ed25519_dalek::pkcs8::spki::der::pem::LineEnding::LF).unwrap();
-    fs::write(jwt.join(format!("{}.pem", other.kid())), pem.as_bytes()).unwrap();
-    fs::write(jwt.join("active"), format!("{}\n", other.kid())).unwrap();
+    fs::write(jwt.join(format!("jwt-{}.pem", other.kid())), pem.as_bytes()).unwrap();
+    fs::write(jwt.join("jwt-active"), format!("{}\n", other.kid())).unwrap();
     let secrets = AuthSecrets::load(dir.path()).unwrap();
     assert_eq!(secrets.active_key.kid(), other.kid());
     assert!(secrets.verification_keys.contains(&first.verification_key()));
     init(dir.path()).unwrap();
     assert_eq!(FanoutSecrets::load(dir.path()).unwrap().verification_keys.len(), 2, "init hands new public keys out");
 
-    fs::write(jwt.join("active"), "unknown").unwrap();
+    fs::write(jwt.join("jwt-active"), "unknown").unwrap();
     assert!(AuthSecrets::load(dir.path()).unwrap_err().to_string().contains("must name a private key"));
 }
 
@@ -146,7 +146,7 @@ fn debug_shows_no_secret() {
         FanoutSecrets::load(dir.path()).unwrap()
     );
     for (path, (_, content)) in files_below(dir.path()) {
-        let public = path.to_string_lossy().ends_with(".pub.pem") || path.ends_with("active");
+        let public = path.to_string_lossy().ends_with(".pub.pem") || path.ends_with(ACTIVE_KEY);
         assert!(public || !shown.contains(content.trim()), "{}", path.display());
     }
 }
