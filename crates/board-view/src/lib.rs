@@ -1,10 +1,14 @@
-//! The visible top of every board and the rules of all boards, in the memory of one node, followed from events.
+//! The visible top of every board, followed from events and checked against the truth: what a gateway answers `/top`
+//! from and what a fan-out node shows on its sockets.
 //!
-//! Events move a view from `from` to `to`; whatever does not fit is repaired from the truth. The truth's heads are
-//! asked for twice a second, so that a change is visible within a second even if every event is lost.
+//! Events bring a view forward within milliseconds; twice a second the heads of all boards are asked for, so that
+//! a change is visible within a second even with every event lost. A view never goes back within an epoch. While
+//! the truth is away, views keep what they have and say that they are stale.
 
 mod follower;
 mod metrics;
+mod view;
 mod views;
 
-pub use views::{BoardViews, View, ViewSettings};
+pub use view::{Lookup, View};
+pub use views::{BoardViews, ViewSettings};

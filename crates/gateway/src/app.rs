@@ -12,7 +12,9 @@ use common::ports::{Authority, EventBus, Guard, PendingMarks, Profiles, RankInde
 use common::signature::SigningKey;
 use http_edge::client_address::TrustedProxies;
 use http_edge::request_scope::request_scope;
+use runtime::exit::{Exit, Failure};
 use runtime::rate_buckets::RateBuckets;
+use runtime::settings::Settings;
 use tokio_util::sync::CancellationToken;
 
 use crate::limits::RateLimits;
@@ -58,6 +60,24 @@ pub struct GatewaySettings {
     pub limits: RateLimits,
     /// Whose forwarding headers count.
     pub trusted_proxies: TrustedProxies,
+}
+
+impl GatewaySettings {
+    /// As the process's settings say.
+    ///
+    /// # Errors
+    /// [`Exit::Config`] naming the setting that is wrong.
+    pub fn read(settings: &Settings, signing_master: SigningKey) -> Result<Self, Failure> {
+        let trusted_proxies = TrustedProxies::parse(&settings.http.trusted_proxies)
+            .map_err(|error| Failure::new(Exit::Config, format!("SCOREBOARD__HTTP__TRUSTED_PROXIES: {error}")))?;
+        Ok(Self {
+            submit_wait: Duration::from_millis(settings.submit.wait_ms),
+            signing_master,
+            stream_public_url: settings.stream.public_url.clone(),
+            limits: RateLimits::from(&settings.limits),
+            trusted_proxies,
+        })
+    }
 }
 
 /// The gateway's state, shared by all workers.

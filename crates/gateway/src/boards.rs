@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpResponse, web};
+use board_view::Lookup;
 use common::board::Board;
 use common::error_code::{ErrorCode, Refusal};
 use common::ids::BoardId;
@@ -47,7 +48,10 @@ impl Gateway {
     }
 
     pub(crate) fn unknown_board(&self, id: &BoardId) -> Refusal {
-        if self.ports.views.boards().is_empty() {
+        if !self.ports.views.are_rules_known()
+            || matches!(self.ports.views.lookup(id), Lookup::Known(_) | Lookup::Loading)
+        {
+            // It may well exist: this node has not read it yet.
             return Refusal::unavailable();
         }
         Refusal::new(ErrorCode::UnknownBoard, format!("there is no board {id}"))
@@ -63,36 +67,4 @@ impl Gateway {
         }
         json
     }
-}
-
-/// The `board` of a query, `global` when left out.
-pub(crate) fn board_query(request: &HttpRequest) -> Result<BoardId, Refusal> {
-    match query_value(request, "board")? {
-        Some(board) => Ok(BoardId::parse(&board)?),
-        None => Ok(BoardId::global()),
-    }
-}
-
-/// A number of a query within bounds.
-pub(crate) fn number_query(
-    request: &HttpRequest,
-    name: &'static str,
-    default: usize,
-    bounds: std::ops::RangeInclusive<usize>,
-) -> Result<usize, Refusal> {
-    let Some(text) = query_value(request, name)? else { return Ok(default) };
-    let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    digits.then(|| text.parse().ok()).flatten().filter(|number| bounds.contains(number)).ok_or_else(|| {
-        Refusal::new(
-            ErrorCode::InvalidRequest,
-            format!("{name} must be a number from {} to {}", bounds.start(), bounds.end()),
-        )
-        .with_field(name)
-    })
-}
-
-fn query_value(request: &HttpRequest, name: &'static str) -> Result<Option<String>, Refusal> {
-    let pairs = web::Query::<Vec<(String, String)>>::from_query(request.query_string())
-        .map_err(|_| Refusal::new(ErrorCode::InvalidRequest, "the query cannot be read").with_field(name))?;
-    Ok(pairs.into_inner().into_iter().find(|(key, _)| key == name).map(|(_, value)| value))
 }

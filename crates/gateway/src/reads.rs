@@ -8,10 +8,10 @@ use common::ports::StoreError;
 use common::standing::TopList;
 use common::top_window::MAX_TOP;
 use http_edge::ApiError;
+use http_edge::query;
 use wire::json::{EntryJson, ErrorJson, PlayerEntryJson, entries};
 
 use crate::app::Gateway;
-use crate::boards::{board_query, number_query};
 
 /// The most lines on each side of a player.
 const MAX_AROUND: usize = 50;
@@ -24,8 +24,8 @@ const MAX_AROUND: usize = 50;
 ))]
 pub(crate) async fn top(gateway: web::Data<Gateway>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     gateway.count_read(&request)?;
-    let limit = number_query(&request, "limit", 10, 1..=MAX_TOP)?;
-    let board = board_query(&request)?;
+    let limit = query::number(&request, "limit", 10, 1..=MAX_TOP)?;
+    let board = query::board(&request)?;
     let top = gateway.top(&board, limit).await?;
     let tag = format!("\"{}\"", top.state);
     if not_modified(&request, &tag) {
@@ -78,8 +78,8 @@ pub(crate) async fn player(
 ) -> Result<HttpResponse, ApiError> {
     gateway.count_read(&request)?;
     let wants_neighbors = request.query_string().split('&').any(|pair| pair.starts_with("around="));
-    let around = number_query(&request, "around", 0, 0..=MAX_AROUND)?;
-    let board = board_query(&request)?;
+    let around = query::number(&request, "around", 0, 0..=MAX_AROUND)?;
+    let board = query::board(&request)?;
     gateway.known_board(&board)?;
     let none = || Refusal::new(ErrorCode::NotFound, format!("no such player with a score on board {board}"));
     let user = UserId::parse(&path.into_inner()).ok_or_else(none)?;

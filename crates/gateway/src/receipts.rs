@@ -6,10 +6,10 @@ use common::ids::{ActionId, BoardId, UserId};
 use common::receipt::{Receipt, ReceiptStatus};
 use common::score_update::ScoreUpdate;
 use http_edge::ApiError;
+use http_edge::query;
 use wire::json::{ErrorJson, ReceiptJson};
 
 use crate::app::Gateway;
-use crate::boards::board_query;
 use crate::tokens::bearer;
 
 /// `GET /api/v1/score/updates/{actionId}?board=`: own actions only.
@@ -25,7 +25,7 @@ pub(crate) async fn receipt(
 ) -> Result<HttpResponse, ApiError> {
     let claims = gateway.tokens.verify(bearer(&request)?).await?;
     let action = ActionId::parse(&path.into_inner())?;
-    let board = board_query(&request)?;
+    let board = query::board(&request)?;
     gateway.known_board(&board)?;
     Ok(gateway.receipt(claims.user, &board, &action).await?)
 }

@@ -4,6 +4,7 @@
 pub mod body;
 pub mod client_address;
 pub mod origin;
+pub mod query;
 pub mod refusal;
 pub mod request_scope;
 

@@ -69,7 +69,7 @@ static INSTRUMENTS: LazyLock<Instruments> = LazyLock::new(|| {
 /// The middleware, for `actix_web::middleware::from_fn`.
 ///
 /// # Errors
-/// None of its own: whatever fails inside leaves as an answer in the contract's shape.
+/// None of its own: what handlers refuse leaves as an answer in the contract's shape.
 pub async fn request_scope(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
@@ -78,7 +78,6 @@ pub async fn request_scope(
     let id = RequestId::of(request.headers());
     request.extensions_mut().insert(id.clone());
     let method = request.method().to_string();
-    let http_request = request.request().clone();
     let span = tracing::info_span!(
         "HTTP request",
         otel.name = tracing::field::Empty,
@@ -90,11 +89,9 @@ pub async fn request_scope(
     );
     runtime::telemetry::set_parent(&span, &caller_context(request.headers()));
 
-    let outcome = next.call(request).instrument(span.clone()).await;
-    let response = match outcome {
-        Ok(response) => response.map_into_boxed_body(),
-        Err(error) => ServiceResponse::from_err(error, http_request).map_into_boxed_body(),
-    };
+    // No handle on the request may be kept here: the router writes its match into it and must have it alone. Errors of
+    // handlers and extractors come back as answers; there is no other middleware whose own error could pass by.
+    let response = next.call(request).instrument(span.clone()).await?.map_into_boxed_body();
     // The pattern and not the path, so that ids in paths never become labels.
     let route = response.request().match_pattern().unwrap_or_else(|| "unmatched".to_owned());
     let response = in_contract_shape(response, &id, &span);

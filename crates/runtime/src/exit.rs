@@ -61,14 +61,16 @@ impl Failure {
         Self { exit, message: message.into() }
     }
 
-    /// A server that the work needs is away.
+    /// A server that the work needs is away, or there and not usable; then `cause` names the next step itself.
     pub fn unavailable(what: &str, setting: &str, cause: &str) -> Self {
-        Self::new(
-            Exit::Unavailable,
+        let message = if cause.contains("run `") {
+            format!("{what} ({setting}) is not usable: {cause}")
+        } else {
             format!(
                 "{what} is not available: {cause}. It is looked for where {setting} says; start it, or correct the setting"
-            ),
-        )
+            )
+        };
+        Self::new(Exit::Unavailable, message)
     }
 }
 

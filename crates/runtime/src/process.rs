@@ -14,7 +14,7 @@ use common::ports::Dependency;
 use crate::admin::{self, Readiness};
 use crate::exit::{Exit, Failure};
 use crate::lifecycle::Lifecycle;
-use crate::settings::{Log, Mode, Secret, Service, Settings, Sources};
+use crate::settings::{Log, Service, Settings, Sources};
 use crate::telemetry::{Metrics, Telemetry};
 
 /// What the runtime waits for blocking calls that were abandoned, when everything else has ended.
@@ -68,45 +68,26 @@ pub struct Process {
     metrics: Metrics,
 }
 
-/// The servers of the distributed backends.
-#[derive(Clone, Debug)]
-pub struct ServerUrls {
-    /// PostgreSQL.
-    pub database: Secret,
-    /// Redis.
-    pub redis: Secret,
-    /// RabbitMQ.
-    pub amqp: Secret,
-}
-
 impl Process {
-    /// The three server URLs.
-    ///
-    /// # Errors
-    /// [`Exit::Config`] when they are not set: a service of its own has nothing embedded to stand on.
-    pub fn server_urls(&self) -> Result<ServerUrls, Failure> {
-        let settings = &self.settings;
-        match (&settings.database.url, &settings.redis.url, &settings.amqp.url) {
-            (Some(database), Some(redis), Some(amqp)) => {
-                Ok(ServerUrls { database: database.clone(), redis: redis.clone(), amqp: amqp.clone() })
-            }
-            _ => Err(Failure::new(
-                Exit::Config,
-                format!(
-                    "{} has no embedded backend: set SCOREBOARD__DATABASE__URL, SCOREBOARD__REDIS__URL and \
-                     SCOREBOARD__AMQP__URL, or run `scoreboard serve`, which needs none of them",
-                    self.service.as_str()
-                ),
-            )),
-        }
-    }
-
     /// The directory of our own secrets.
     ///
     /// # Errors
     /// [`Exit::Config`] when it is not set.
     pub fn secrets_dir(&self) -> Result<&Path, Failure> {
         secrets_dir(&self.settings)
+    }
+
+    /// Where auth's gRPC is.
+    ///
+    /// # Errors
+    /// [`Exit::Config`] when it is not set.
+    pub fn auth_url(&self) -> Result<&str, Failure> {
+        self.settings.auth.url.as_deref().ok_or_else(|| {
+            Failure::new(
+                Exit::Config,
+                "SCOREBOARD__AUTH__URL is not set: it says where auth is, such as http://auth:50051",
+            )
+        })
     }
 
     /// Binds the public listener.
@@ -215,12 +196,7 @@ where
 {
     let command = ServiceArgs::command().name(service.as_str()).about(about);
     let args = ServiceArgs::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit());
-    run(service, &args.settings, async |process| {
-        if process.settings.mode()? == Mode::Embedded {
-            process.server_urls()?;
-        }
-        body(process).await
-    })
+    run(service, &args.settings, body)
 }
 
 /// Runs a process: settings, telemetry, then `body`. A failure becomes one line in the log and the exit code.
@@ -273,6 +249,6 @@ where
 fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        tracing::error!(place, backtrace = %std::backtrace::Backtrace::capture(), "panic: {}", panic.payload_as_str().unwrap_or("?"));
+        tracing::error!(place, "panic: {}", panic.payload_as_str().unwrap_or("of an unknown kind"));
     }));
 }

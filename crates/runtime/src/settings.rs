@@ -220,7 +220,7 @@ pub struct Log {
 
 impl Default for Log {
     fn default() -> Self {
-        Self { filter: "info".to_owned(), format: LogFormat::Auto }
+        Self { filter: DEFAULT_FILTER.to_owned(), format: LogFormat::Auto }
     }
 }
 
@@ -263,12 +263,15 @@ const KEYS: &[(&str, Option<&str>)] = &[
     ("worker.prefetch", Some("500")),
     ("stream.tick_ms", Some("50")),
     ("stream.public_url", None),
-    ("log.filter", Some("info")),
+    ("log.filter", Some(DEFAULT_FILTER)),
     ("log.format", Some("auto")),
 ];
 
 /// Keys that may be given as a file.
 const SECRET_KEYS: &[&str] = &["database.url", "redis.url", "amqp.url"];
+
+/// Our own words, and of the libraries only what is wrong and not told by ourselves.
+const DEFAULT_FILTER: &str = "info,actix_server=warn,refinery_core=warn,lapin=off";
 
 const PREFIX: &str = "SCOREBOARD__";
 

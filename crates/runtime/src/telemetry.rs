@@ -31,8 +31,8 @@ const SECONDS_BUCKETS: &[f64] =
 /// Bounds of every other histogram (batch sizes): powers of two.
 const COUNT_BUCKETS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0];
 
-/// The process's metrics, as Prometheus reads them.
-#[derive(Clone, Debug)]
+/// The process's metrics, as Prometheus reads them. The default has none, for processes without telemetry.
+#[derive(Clone, Debug, Default)]
 pub struct Metrics {
     registry: prometheus::Registry,
 }

@@ -54,7 +54,13 @@ pub fn refusal_from_status(status: &Status) -> Refusal {
         return refusal_from_foreign(status);
     };
     let retry_after_s = text(metadata, RETRY_AFTER).and_then(|seconds| seconds.parse().ok());
-    Refusal { code, message: status.message().to_owned(), details: read_details(metadata), retry_after_s, allowance: None }
+    Refusal {
+        code,
+        message: status.message().to_owned(),
+        details: read_details(metadata),
+        retry_after_s,
+        allowance: None,
+    }
 }
 
 fn refusal_from_foreign(status: &Status) -> Refusal {

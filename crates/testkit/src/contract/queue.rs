@@ -70,7 +70,7 @@ fn answer_to(update: &ScoreUpdate) -> Answer {
         action_type: update.action_type.clone(),
         points: update.points,
         new_score: Some(update.points * 10),
-        version: Some(Version(update.points as u64)),
+        version: Some(Version(update.points.unsigned_abs())),
         decided_at: Some(noon()),
     };
     Answer { outcome: Outcome::Applied { receipt, replayed: false }, rank: Some(7) }
@@ -196,7 +196,16 @@ pub async fn nobody_receiving_is_bounded(fixture: &Fixture) {
 /// When so many updates are together, the linger is not waited out.
 pub async fn collecting_ends_at_the_wanted_number(fixture: &Fixture) {
     let updates: Vec<_> = (0..6).map(numbered).collect();
-    let submissions: Vec<_> = updates.iter().map(|update| submit(fixture, update, SOON)).collect();
+    let mut submissions = Vec::new();
+    for update in &updates {
+        if fixture.durable {
+            // One after the other, so that each is a delivery of its own.
+            let accepted = within(SOON, "an update to be accepted", submit(fixture, update, Duration::ZERO)).await;
+            assert!(matches!(accepted, Ok(Ok(Submitted::Pending))), "{accepted:?}");
+        } else {
+            submissions.push(submit(fixture, update, SOON));
+        }
+    }
     for _ in 0..2 {
         let collecting = fixture.source.receive(3, Duration::from_secs(3600));
         let deliveries = within(SOON, "three updates", collecting).await.expect("receive");

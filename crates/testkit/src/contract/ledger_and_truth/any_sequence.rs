@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use common::ids::{ActionId, BoardId, IdempotencyKey, UserId};
+use common::ids::{ActionId, BoardId, IdempotencyKey, SubmissionId, UserId};
 use common::receipt::{Outcome, Receipt};
 use common::score_update::{ContentHash, ScoreUpdate};
 use common::state::Version;
@@ -16,6 +16,7 @@ use crate::sequences::{Request, batches, for_any};
 /// The ledger, as simply as it can be said; for points that no rule minds.
 #[derive(Default)]
 struct LedgerModel {
+    submissions: HashMap<SubmissionId, Outcome>,
     actions: HashMap<(BoardId, UserId, ActionId), Receipt>,
     keys: HashMap<(UserId, IdempotencyKey), (ContentHash, Receipt)>,
     versions: HashMap<BoardId, u64>,
@@ -23,7 +24,12 @@ struct LedgerModel {
 }
 
 impl LedgerModel {
+    /// What is told of a submission. One that was applied is told the same for ever; one that was answered with
+    /// somebody else's receipt is looked at anew, by which time its key may stand for something else.
     fn decide(&mut self, update: &ScoreUpdate) -> Outcome {
+        if let Some(outcome) = self.submissions.get(&update.submission) {
+            return outcome.clone();
+        }
         let named = update.idempotency_key.clone().map(|key| (update.user, key));
         if let Some((content, receipt)) = named.as_ref().and_then(|key| self.keys.get(key)) {
             return match *content == update.content_hash {
@@ -45,7 +51,9 @@ impl LedgerModel {
         if let Some(key) = named {
             self.keys.insert(key, (update.content_hash, receipt.clone()));
         }
-        Outcome::Applied { receipt, replayed: false }
+        let outcome = Outcome::Applied { receipt, replayed: false };
+        self.submissions.insert(update.submission, outcome.clone());
+        outcome
     }
 }
 
@@ -76,7 +84,9 @@ async fn follow(fixture: &Fixture, users: &[UserId], batches: &[Vec<Request>]) {
                 }
                 Request::Redelivered { back } => {
                     if let Some(again) = sent.len().checked_sub(back + 1) {
-                        sent.push(sent[again].clone());
+                        let again = sent[again].0.clone();
+                        let outcome = model.decide(&again);
+                        sent.push((again, outcome));
                     }
                 }
             }

@@ -1,0 +1,129 @@
+//! Messages that were published and are not confirmed yet.
+//!
+//! The driver hands a returned (unroutable) message to whichever confirm it completes next. With several confirms
+//! outstanding, or one that covers many (`multiple`), that can be the confirm of another message, and the unroutable
+//! one looks confirmed. So returned messages are matched by their id here: the broker sends the return before the
+//! confirm, and the driver completes confirms in order, hence the confirm that took a return was completed no later
+//! than the returned message's own, and is ready when that one is looked at: all ready confirms are taken together.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
+use lapin::options::BasicPublishOptions;
+use lapin::types::ShortString;
+use lapin::{BasicProperties, Channel, Confirmation};
+use tokio::time::Instant;
+
+use super::error::RabbitError;
+
+/// Messages outstanding at once. More only adds latency.
+pub(super) const WINDOW: usize = 100;
+
+/// Without a single confirm for so long, although not blocked, the connection is given up.
+pub(super) const STUCK_AFTER: Duration = Duration::from_secs(5);
+
+/// A message to publish.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    pub(super) exchange: ShortString,
+    pub(super) routing_key: ShortString,
+    /// Whether a message that no queue takes is a failure.
+    pub(super) mandatory: bool,
+    pub(super) body: Vec<u8>,
+    /// With a `message_id` of its own.
+    pub(super) properties: BasicProperties,
+}
+
+struct Settled<T> {
+    id: Option<ShortString>,
+    token: T,
+    outcome: lapin::Result<Confirmation>,
+}
+
+/// The outstanding messages of one channel in confirm mode, which nobody else may publish on (the driver counts
+/// delivery tags and queues frames in two steps). Each carries a token.
+pub(super) struct ConfirmWindow<T> {
+    pending: FuturesUnordered<BoxFuture<'static, Settled<T>>>,
+    /// Ids of returned messages whose own confirms are still to come.
+    returned: HashSet<ShortString>,
+    last_progress: Instant,
+}
+
+impl<T: Send + 'static> ConfirmWindow<T> {
+    pub(super) fn new() -> Self {
+        Self { pending: FuturesUnordered::new(), returned: HashSet::new(), last_progress: Instant::now() }
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.pending.len() >= WINDOW
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    /// Whether confirms have been awaited in vain for [`STUCK_AFTER`].
+    pub(super) fn is_stuck(&self) -> bool {
+        !self.is_empty() && self.last_progress.elapsed() >= STUCK_AFTER
+    }
+
+    /// Publishes a message; its outcome comes from [`Self::settled`].
+    pub(super) fn publish(&mut self, channel: &Channel, message: Outgoing, token: T) {
+        if self.is_empty() {
+            self.last_progress = Instant::now();
+        }
+        let channel = channel.clone();
+        self.pending.push(
+            async move {
+                let id = message.properties.message_id().clone();
+                let outcome = confirmed(&channel, message).await;
+                Settled { id, token, outcome }
+            }
+            .boxed(),
+        );
+    }
+
+    /// Waits for confirms and gives all that are there. Pending for ever when nothing is outstanding. Cancel-safe.
+    pub(super) async fn settled(&mut self) -> Vec<(T, Result<(), RabbitError>)> {
+        let Some(first) = self.pending.next().await else { return std::future::pending().await };
+        let mut all = vec![first];
+        while let Some(Some(more)) = self.pending.next().now_or_never() {
+            all.push(more);
+        }
+        self.last_progress = Instant::now();
+        for settled in &all {
+            if let Ok(Confirmation::Ack(Some(message)) | Confirmation::Nack(Some(message))) = &settled.outcome {
+                // Without an id it is none of ours; everything that we publish has one.
+                self.returned.extend(message.delivery.properties.message_id().clone());
+            }
+        }
+        all.into_iter()
+            .map(|settled| (settled.token, verdict(&mut self.returned, settled.id, settled.outcome)))
+            .collect()
+    }
+}
+
+async fn confirmed(channel: &Channel, message: Outgoing) -> lapin::Result<Confirmation> {
+    let Outgoing { exchange, routing_key, mandatory, body, properties } = message;
+    let options = BasicPublishOptions { mandatory, ..BasicPublishOptions::default() };
+    channel.basic_publish(exchange, routing_key, options, &body, properties).await?.await
+}
+
+fn verdict(
+    returned: &mut HashSet<ShortString>,
+    id: Option<ShortString>,
+    outcome: lapin::Result<Confirmation>,
+) -> Result<(), RabbitError> {
+    let was_returned = id.is_some_and(|id| returned.remove(&id));
+    match outcome {
+        Err(error) => Err(error.into()),
+        Ok(Confirmation::Nack(_)) => Err(RabbitError::Refused),
+        // The channel is not in confirm mode: nobody promised anything.
+        Ok(Confirmation::NotRequested) => Err(RabbitError::Refused),
+        Ok(Confirmation::Ack(_)) if was_returned => Err(RabbitError::Unroutable),
+        Ok(Confirmation::Ack(_)) => Ok(()),
+    }
+}

@@ -1,0 +1,234 @@
+//! Takes deliveries from the broker, sorts out the damaged ones and hands the others to the source.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::clock::Clock;
+use common::ports::{Delivery, DeliveryTag};
+use common::score_update::ScoreUpdate;
+use futures_util::StreamExt as _;
+use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions};
+use lapin::types::{FieldTable, ShortString};
+use parking_lot::Mutex;
+use prost::Message as _;
+use runtime::backoff::Backoff;
+use tokio::sync::mpsc;
+use tokio::time::sleep;
+use tokio_util::task::TaskTracker;
+use wire::{DamagedMessage, DecodedBatch, v1};
+
+use super::Core;
+use super::connection::{RabbitConnection, Session};
+use super::dead_letter::DeadLetters;
+use super::deliveries::{Life, Open, ReplyAddress};
+use super::error::RabbitError;
+use super::message::{self, UPDATES_TYPE};
+use super::metrics::Metrics;
+
+/// What the source works with.
+pub(super) struct Intake {
+    pub(super) deliveries: mpsc::Receiver<Delivery>,
+    /// The session that deliveries come over now.
+    pub(super) current: Arc<Mutex<Option<Arc<Life>>>>,
+}
+
+/// A consumer at work.
+struct Consuming {
+    queue: ShortString,
+    prefetch: u16,
+    dead_letters: DeadLetters,
+    clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+    tasks: TaskTracker,
+    deliveries: mpsc::Sender<Delivery>,
+    current: Arc<Mutex<Option<Arc<Life>>>>,
+}
+
+impl Intake {
+    /// Consumes until everything ends.
+    pub(super) fn start(core: &Core, dead_letters: DeadLetters) -> Self {
+        let prefetch = core.settings.prefetch;
+        // As many as the broker hands out: the channel is full only while leftovers of an earlier session are in it.
+        let (sender, receiver) = mpsc::channel(usize::from(prefetch));
+        let current = Arc::new(Mutex::new(None));
+        let consuming = Consuming {
+            queue: core.names.updates.clone(),
+            prefetch,
+            dead_letters,
+            clock: Arc::clone(&core.clock),
+            metrics: Arc::clone(&core.metrics),
+            tasks: core.tasks.clone(),
+            deliveries: sender,
+            current: Arc::clone(&current),
+        };
+        let (connection, stop) = (core.consuming(), core.stop.clone());
+        let taker = consuming.deliveries.clone();
+        let here = Arc::clone(&current);
+        core.tasks.spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                // The source is gone: what it has not settled goes to somebody else.
+                () = taker.closed() => {}
+                () = Arc::new(consuming).run(connection) => {}
+            }
+            *here.lock() = None;
+        });
+        Self { deliveries: receiver, current }
+    }
+}
+
+impl Consuming {
+    async fn run(self: Arc<Self>, connection: Arc<RabbitConnection>) {
+        let mut generation = 0;
+        while let Some(session) = connection.session_after(generation).await {
+            generation = session.generation();
+            let consumed = self.consume(&session).await;
+            *self.current.lock() = None;
+            if let Err(error) = consumed {
+                session.fail(&error);
+            }
+        }
+    }
+
+    /// Consumes over one session, to its end.
+    async fn consume(self: &Arc<Self>, session: &Arc<Session>) -> Result<(), RabbitError> {
+        let channel = session.channel().await?;
+        // Before the consumer, else the broker sends everything it has: the driver's buffer has no bound.
+        channel.basic_qos(self.prefetch, BasicQosOptions::default()).await?;
+        let options = BasicConsumeOptions::default();
+        let queue = self.queue.clone();
+        let mut arriving = channel.basic_consume(queue, "".into(), options, FieldTable::default()).await?;
+        let life = Arc::new(Life {
+            generation: session.generation(),
+            session: Arc::clone(session),
+            channel,
+            open: Open::default(),
+        });
+        *self.current.lock() = Some(Arc::clone(&life));
+        loop {
+            let next = tokio::select! {
+                () = session.ended() => return Err(RabbitError::lost()),
+                next = arriving.next() => next.ok_or(RabbitError::ConsumerEnded)??,
+            };
+            self.take(next, &life).await;
+        }
+    }
+
+    async fn take(self: &Arc<Self>, arrived: lapin::message::Delivery, life: &Arc<Life>) {
+        let tag = DeliveryTag { generation: life.generation, tag: arrived.delivery_tag };
+        life.open.insert(tag.tag, reply_address(&arrived));
+        match read(&arrived) {
+            Ok(DecodedBatch { updates, damaged }) if damaged.is_empty() => {
+                self.measure_age(&updates);
+                self.hand_over(Delivery { tag, updates }, life).await;
+            }
+            damaged => {
+                // On a task of its own (prefetch bounds their number): a bad message never holds good ones up.
+                let set_aside = Arc::clone(self).set_aside(arrived, damaged, Arc::clone(life));
+                self.tasks.spawn(async move { set_aside.await });
+            }
+        }
+    }
+
+    async fn hand_over(&self, delivery: Delivery, life: &Life) {
+        tokio::select! {
+            () = life.session.ended() => {}
+            // An error says that the source is gone, which ends this task too.
+            _ = self.deliveries.send(delivery) => {}
+        }
+    }
+
+    /// Puts what is damaged aside, durably, and only then goes on with the good rest or settles the message.
+    async fn set_aside(
+        self: Arc<Self>,
+        arrived: lapin::message::Delivery,
+        content: Result<DecodedBatch, DamagedMessage>,
+        life: Arc<Life>,
+    ) {
+        let tag = DeliveryTag { generation: life.generation, tag: arrived.delivery_tag };
+        let ended = life.session.ended();
+        let put = async {
+            match content {
+                Ok(DecodedBatch { updates, damaged }) => {
+                    for (update, reason) in &damaged {
+                        self.put_update(update, reason).await;
+                    }
+                    updates
+                }
+                Err(reason) => {
+                    self.put_message(&arrived, &reason).await;
+                    Vec::new()
+                }
+            }
+        };
+        let good = tokio::select! {
+            // It comes again.
+            () = ended => return,
+            good = put => good,
+        };
+        if good.is_empty() {
+            if let Err(error) = settle(&life, tag.tag).await {
+                life.session.fail(&error);
+            }
+        } else {
+            self.hand_over(Delivery { tag, updates: good }, &life).await;
+        }
+    }
+
+    async fn put_message(&self, arrived: &lapin::message::Delivery, reason: &DamagedMessage) {
+        tracing::error!(error = %reason, "a damaged message goes to the dead-letter queue");
+        let reason = reason.to_string();
+        let letters = &self.dead_letters;
+        insist(|| letters.put_damaged_message(arrived.data.clone(), &arrived.properties, &reason)).await;
+    }
+
+    async fn put_update(&self, update: &v1::ScoreUpdate, reason: &DamagedMessage) {
+        tracing::error!(error = %reason, "a damaged update goes to the dead-letter queue");
+        let body = v1::ScoreUpdateBatch { updates: vec![update.clone()] }.encode_to_vec();
+        let reason = reason.to_string();
+        let letters = &self.dead_letters;
+        insist(|| letters.put_damaged_update(body.clone(), &reason)).await;
+    }
+
+    fn measure_age(&self, updates: &[ScoreUpdate]) {
+        if let Some(oldest) = updates.iter().map(|update| update.accepted_at).min() {
+            let millis = self.clock.now().millis_since(oldest);
+            self.metrics.received(Duration::from_millis(u64::try_from(millis).unwrap_or(0)));
+        }
+    }
+}
+
+/// Tries until the broker has it; ends with its session (see the callers).
+async fn insist<F, Fut>(mut attempt: F)
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = Result<(), RabbitError>>,
+{
+    let mut backoff = Backoff::reconnect();
+    while let Err(error) = attempt().await {
+        tracing::warn!(error = %error, "the dead-letter queue takes nothing; trying again");
+        sleep(backoff.next_wait()).await;
+    }
+}
+
+async fn settle(life: &Life, tag: u64) -> Result<(), RabbitError> {
+    let settled = life.open.settle([tag]);
+    let multiple = settled.up_to.is_some();
+    if let Some(tag) = settled.up_to.or(settled.single.first().copied()) {
+        life.channel.basic_ack(tag, BasicAckOptions { multiple }).await?;
+    }
+    Ok(())
+}
+
+fn read(arrived: &lapin::message::Delivery) -> Result<DecodedBatch, DamagedMessage> {
+    if !message::has_type(&arrived.properties, UPDATES_TYPE) {
+        let said = arrived.properties.kind().as_ref().map_or("nothing", ShortString::as_str);
+        return Err(DamagedMessage::new("type", format!("must be {UPDATES_TYPE}; the message says {said}")));
+    }
+    wire::decode_updates(&arrived.data)
+}
+
+fn reply_address(arrived: &lapin::message::Delivery) -> Option<ReplyAddress> {
+    let reply_to = arrived.properties.reply_to().clone()?;
+    Some(ReplyAddress { reply_to, correlation_id: arrived.properties.correlation_id().clone() })
+}

@@ -1,0 +1,97 @@
+//! What the adapter measures.
+
+use std::time::Duration;
+
+use opentelemetry::metrics::{Counter, Gauge, Histogram};
+use opentelemetry::{KeyValue, global};
+
+use super::error::RabbitError;
+
+const SECONDS: [f64; 13] = [0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
+
+/// Instruments of the RabbitMQ adapter.
+pub(super) struct Metrics {
+    connected: Gauge<u64>,
+    blocked: Gauge<u64>,
+    confirm_seconds: Histogram<f64>,
+    message_updates: Histogram<u64>,
+    submit_failures: Counter<u64>,
+    age_seconds: Histogram<f64>,
+    dead_letters: Counter<u64>,
+    event_gaps: Counter<u64>,
+}
+
+impl Metrics {
+    pub(super) fn new() -> Self {
+        let meter = global::meter("scoreboard");
+        Self {
+            connected: meter
+                .u64_gauge("scoreboard_queue_connected")
+                .with_description("Whether the connection to RabbitMQ is up, by its role")
+                .build(),
+            blocked: meter
+                .u64_gauge("scoreboard_queue_blocked")
+                .with_description("Whether RabbitMQ has blocked the connection (memory or disk alarm), by its role")
+                .build(),
+            confirm_seconds: meter
+                .f64_histogram("scoreboard_queue_confirm_seconds")
+                .with_description("Time from handing an update over to the broker's confirm")
+                .with_boundaries(SECONDS.to_vec())
+                .build(),
+            message_updates: meter
+                .u64_histogram("scoreboard_queue_message_updates")
+                .with_description("Updates in a published message")
+                .with_boundaries(vec![1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0])
+                .build(),
+            submit_failures: meter
+                .u64_counter("scoreboard_queue_submit_failures")
+                .with_description("Updates that were not taken, by what was wrong")
+                .build(),
+            age_seconds: meter
+                .f64_histogram("scoreboard_queue_age_seconds")
+                .with_description("Age of the oldest update of a message when the worker receives it")
+                .with_boundaries(SECONDS.into_iter().chain([60.0, 600.0]).collect::<Vec<_>>())
+                .build(),
+            dead_letters: meter
+                .u64_counter("scoreboard_queue_dead_letters")
+                .with_description("Messages set aside for a person, by why")
+                .build(),
+            event_gaps: meter
+                .u64_counter("scoreboard_queue_event_gaps")
+                .with_description("Times that events may have been missed, by why")
+                .build(),
+        }
+    }
+
+    pub(super) fn connected(&self, role: &'static str, connected: bool) {
+        self.connected.record(connected.into(), &[KeyValue::new("role", role)]);
+    }
+
+    pub(super) fn blocked(&self, role: &'static str, blocked: bool) {
+        self.blocked.record(blocked.into(), &[KeyValue::new("role", role)]);
+    }
+
+    pub(super) fn confirmed(&self, took: Duration) {
+        self.confirm_seconds.record(took.as_secs_f64(), &[]);
+    }
+
+    pub(super) fn published(&self, updates: usize) {
+        self.message_updates.record(updates as u64, &[]);
+    }
+
+    pub(super) fn submit_failed(&self, error: &RabbitError) {
+        self.submit_failures.add(1, &[KeyValue::new("kind", error.kind())]);
+    }
+
+    pub(super) fn received(&self, oldest: Duration) {
+        self.age_seconds.record(oldest.as_secs_f64(), &[]);
+    }
+
+    pub(super) fn dead_lettered(&self, why: &'static str) {
+        self.dead_letters.add(1, &[KeyValue::new("why", why)]);
+    }
+
+    pub(super) fn gap(&self, why: &'static str) {
+        self.event_gaps.add(1, &[KeyValue::new("why", why)]);
+    }
+}

@@ -1,0 +1,202 @@
+//! The short memory in front of the queue, shared by all gateways: rates, revocations, first answers. One script per slot,
+//! sent together: an update costs one round trip.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use common::clock::Clock;
+use common::ids::{SessionId, UserId};
+use common::ports::{
+    ANSWER_KEPT_S, Admission, AdmissionRequest, Guard, KeyClaim, KeyState, RESERVATION_MS, StoredAnswer,
+};
+use common::rate_limit::{Allowance, Quota, decide};
+use common::score_update::ContentHash;
+use deadpool_redis::redis::{self, ErrorKind, Pipeline, RedisError, Script, ServerErrorKind};
+use runtime::access_token::ACCESS_TOKEN_LIFETIME_S;
+use runtime::memory_guard::MemoryGuard;
+
+use super::{RedisFailure, RedisLink};
+
+/// A Redis that takes longer is passed by: the node counts for itself.
+const LIMIT: Duration = Duration::from_millis(150);
+
+/// What the user's script answers: microseconds ahead, state, content hash, body.
+type UserPart = (i64, i64, Vec<u8>, Vec<u8>);
+
+struct Scripts {
+    address_rate: Script,
+    admit: Script,
+    release: Script,
+}
+
+/// The guard on Redis, with this node's own memory behind it.
+pub struct RedisGuard {
+    link: RedisLink,
+    scripts: Scripts,
+    fallback: MemoryGuard,
+}
+
+/// What a pipeline answers for the parts that were asked.
+#[derive(Default)]
+struct Parts {
+    address: Option<i64>,
+    revoked: bool,
+    user: Option<UserPart>,
+}
+
+impl RedisGuard {
+    /// On a link that is shared with others.
+    #[must_use]
+    pub fn new(link: RedisLink, clock: Arc<dyn Clock>) -> Self {
+        let scripts = Scripts {
+            address_rate: Script::new(include_str!("scripts/address_rate.lua")),
+            admit: Script::new(include_str!("scripts/admit.lua")),
+            release: Script::new(include_str!("scripts/release.lua")),
+        };
+        Self { link, scripts, fallback: MemoryGuard::new(clock) }
+    }
+
+    async fn ask(&self, request: &AdmissionRequest) -> Result<Parts, RedisFailure> {
+        let address = request.address.as_ref().filter(|(quota, _)| quota.is_limited());
+        let user = request.user.filter(|(quota, _)| quota.is_limited());
+        let address_call = address.map(|(quota, key)| {
+            let mut call = self.scripts.address_rate.key(format!("ratelimit:{{{key}}}:{}", quota.name));
+            call.arg(quota.interval_us()).arg(quota.period_us());
+            call
+        });
+        let named = request.claim.as_ref().map(|claim| claim.user).or(user.map(|(_, user)| user));
+        let user_call = named.map(|named| {
+            let (interval, period) = user.map_or((0, 0), |(quota, _)| (quota.interval_us(), quota.period_us()));
+            let mut call = self.scripts.admit.key(format!("ratelimit:{{{named}}}:updates"));
+            call.key(request.claim.as_ref().map_or_else(|| format!("idempotency:{{{named}}}:"), record_key));
+            call.arg(interval).arg(period);
+            match &request.claim {
+                Some(claim) => {
+                    call.arg(&claim.content_hash.0[..]).arg(claim.submission.to_string()).arg(RESERVATION_MS)
+                }
+                None => call.arg("").arg("").arg(0),
+            };
+            call
+        });
+        let build = |load: bool| {
+            let mut pipe = redis::pipe();
+            if load {
+                pipe.load_script(&self.scripts.address_rate).ignore().load_script(&self.scripts.admit).ignore();
+            }
+            if let Some(call) = &address_call {
+                pipe.invoke_script(call);
+            }
+            if let Some(session) = request.session {
+                pipe.exists(revoked_key(session));
+            }
+            if let Some(call) = &user_call {
+                pipe.invoke_script(call);
+            }
+            pipe
+        };
+        let shape = (address_call.is_some(), request.session.is_some(), user_call.is_some());
+        if shape == (false, false, false) {
+            return Ok(Parts::default());
+        }
+        let values = match self.run(&build(false)).await {
+            // A flushed or restarted Redis has forgotten the scripts.
+            Err(RedisFailure::Exchange(error)) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
+                self.run(&build(true)).await?
+            }
+            values => values?,
+        };
+        read_parts(shape, values).map_err(RedisFailure::Exchange)
+    }
+
+    async fn run(&self, pipe: &Pipeline) -> Result<Vec<redis::Value>, RedisFailure> {
+        self.link.query("guard", LIMIT, pipe).await
+    }
+
+    /// Best effort: what is not kept here is in the database.
+    async fn note(&self, what: &'static str, pipe: &Pipeline) {
+        if let Err(error) = self.run(pipe).await {
+            tracing::debug!(error = %runtime::exit::causes(&error), "redis did not take {what}");
+        }
+    }
+}
+
+fn read_parts((address, session, user): (bool, bool, bool), values: Vec<redis::Value>) -> Result<Parts, RedisError> {
+    let mut values = values.into_iter();
+    let mut next = |asked: bool| asked.then(|| values.next().unwrap_or(redis::Value::Nil));
+    let (address, session, user) = (next(address), next(session), next(user));
+    Ok(Parts {
+        address: address.map(redis::from_redis_value).transpose()?,
+        revoked: session.map(redis::from_redis_value).transpose()?.unwrap_or(false),
+        user: user.map(redis::from_redis_value).transpose()?,
+    })
+}
+
+fn record_key(claim: &KeyClaim) -> String {
+    format!("idempotency:{{{}}}:{}", claim.user, claim.key)
+}
+
+fn revoked_key(session: SessionId) -> String {
+    format!("session:{{{session}}}:revoked")
+}
+
+/// The allowance of a bucket that was so far ahead of now.
+fn allowance(quota: Quota, ahead_us: i64) -> Allowance {
+    decide(quota, Some(ahead_us), 0).0
+}
+
+fn key_state(state: i64, hash: &[u8], body: Vec<u8>) -> KeyState {
+    let Ok(content_hash) = hash.try_into().map(ContentHash) else { return KeyState::Free };
+    match state {
+        1 => KeyState::InFlight(content_hash),
+        2 => KeyState::Answered(StoredAnswer { content_hash, body }),
+        _ => KeyState::Free,
+    }
+}
+
+fn admission(request: &AdmissionRequest, parts: Parts) -> Admission {
+    let address = request.address.as_ref().zip(parts.address).map(|((quota, _), ahead)| allowance(*quota, ahead));
+    let mut admission = Admission { address, revoked: parts.revoked, ..Admission::default() };
+    if let Some((ahead, state, hash, body)) = parts.user {
+        admission.key = key_state(state, &hash, body);
+        let quota: Option<(Quota, UserId)> = request.user.filter(|(quota, _)| quota.is_limited() && ahead >= 0);
+        admission.user = quota.map(|(quota, _)| allowance(quota, ahead));
+    }
+    admission
+}
+
+#[async_trait]
+impl Guard for RedisGuard {
+    async fn admit(&self, request: &AdmissionRequest) -> Admission {
+        match self.ask(request).await {
+            Ok(parts) => admission(request, parts),
+            Err(error) => {
+                tracing::warn!(error = %runtime::exit::causes(&error), "redis cannot guard the door; this node counts for itself");
+                self.fallback.admit(request).await
+            }
+        }
+    }
+
+    async fn keep_answer(&self, claim: &KeyClaim, body: &[u8]) {
+        let key = record_key(claim);
+        let mut pipe = redis::pipe();
+        pipe.hset_multiple(&key, &[("hash", &claim.content_hash.0[..]), ("body", body)]).ignore();
+        pipe.expire(&key, i64::try_from(ANSWER_KEPT_S).unwrap_or(i64::MAX)).ignore();
+        self.note("an answer", &pipe).await;
+    }
+
+    async fn release(&self, claim: &KeyClaim) {
+        let mut call = self.scripts.release.key(record_key(claim));
+        call.arg(claim.submission.to_string());
+        let mut pipe = redis::pipe();
+        pipe.load_script(&self.scripts.release).ignore().invoke_script(&call).ignore();
+        self.note("a released key", &pipe).await;
+    }
+
+    async fn revoke(&self, session: SessionId) {
+        self.fallback.revoke(session).await;
+        let mut pipe = redis::pipe();
+        pipe.set_ex(revoked_key(session), 1, u64::from(ACCESS_TOKEN_LIFETIME_S)).ignore();
+        self.note("a revocation", &pipe).await;
+    }
+}

@@ -1,0 +1,12 @@
+//! The queue and the bus on a real RabbitMQ, named by `SCOREBOARD_TEST_AMQP_URL`.
+
+#![allow(clippy::unwrap_used)] // helpers of tests
+
+mod broker;
+mod bus;
+mod damaged;
+mod measure;
+mod outages;
+mod proxy;
+mod publishing;
+mod settling;

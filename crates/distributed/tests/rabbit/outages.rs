@@ -1,0 +1,181 @@
+//! A broker that goes, stalls, or takes nothing.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use common::ids::SubmissionId;
+use common::ports::{Dependency as _, SubmitError, UpdateQueue as _, UpdateSource as _};
+use distributed::rabbit::{Rabbit, RabbitQueue};
+use runtime::clock::SystemClock;
+use testkit::waiting::{eventually, within};
+
+use super::broker::{Place, RECOVERY, accept, accept_in_the_end, connected, update};
+use super::proxy::Proxy;
+
+/// Well under the 2 s that a hang would take.
+const AT_ONCE: Duration = Duration::from_millis(500);
+
+async fn behind(proxy: &Proxy) -> (Place, Rabbit, RabbitQueue) {
+    let place = Place::at(proxy.url());
+    let rabbit = place.rabbit().await;
+    let queue = rabbit.queue();
+    accept_in_the_end(&queue, 0).await;
+    (place, rabbit, queue)
+}
+
+/// The refusal, and how long it took.
+async fn refusal(queue: &RabbitQueue) -> Duration {
+    let started = Instant::now();
+    let refused = accept(queue, update(99)).await.expect_err("the broker is away");
+    assert!(matches!(refused, SubmitError::Unavailable(_)), "{refused:?}");
+    started.elapsed()
+}
+
+#[tokio::test]
+async fn without_a_broker_a_submission_is_refused_at_once() {
+    let proxy = Proxy::start().await;
+    proxy.refuse(true);
+    let place = Place::at(proxy.url());
+    let rabbit = Rabbit::new(place.settings(), Arc::new(SystemClock));
+    let queue = rabbit.queue();
+    assert!(refusal(&queue).await < AT_ONCE);
+    let why = rabbit.dependency().check().await.expect_err("not there");
+    assert!(why.contains("not connected") && !why.contains("guest"), "{why}");
+    proxy.refuse(false);
+    accept_in_the_end(&queue, 1).await;
+    connected(&rabbit).await;
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_is_refused_at_once_and_rebuilt() {
+    let proxy = Proxy::start().await;
+    let (_place, rabbit, queue) = behind(&proxy).await;
+    for _ in 0..2 {
+        proxy.refuse(true);
+        proxy.cut();
+        eventually(RECOVERY, "the first refusal", async || accept(&queue, update(1)).await.is_err()).await;
+        assert!(refusal(&queue).await < AT_ONCE);
+        rabbit.dependency().check().await.expect_err("not there");
+        proxy.refuse(false);
+        accept_in_the_end(&queue, 2).await;
+        connected(&rabbit).await;
+    }
+}
+
+#[tokio::test]
+async fn a_broker_that_says_nothing_is_given_up_in_time_and_found_again() {
+    let proxy = Proxy::start().await;
+    let (_place, rabbit, queue) = behind(&proxy).await;
+    proxy.freeze(true);
+    assert!(refusal(&queue).await < Duration::from_secs(2));
+    let asked = Instant::now();
+    rabbit.dependency().check().await.expect_err("it says nothing");
+    assert!(asked.elapsed() < Duration::from_secs(1), "a check must answer within 1 s");
+    // Long enough for the connection to be given up, and for an attempt to meet the silence too.
+    eventually(RECOVERY, "a refusal without waiting", async || refusal(&queue).await < AT_ONCE).await;
+    proxy.freeze(false);
+    accept_in_the_end(&queue, 2).await;
+    connected(&rabbit).await;
+    // Abandoned handshakes leave nothing open: one connection of `queue` and `dependency` remains.
+    eventually(RECOVERY, "one connection", async || match proxy.connections() {
+        1 => Ok(()),
+        more => Err(format!("{more} connections")),
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_blocked_broker_refuses_at_once_until_it_is_unblocked() {
+    let proxy = Proxy::start().await;
+    let (_place, rabbit, queue) = behind(&proxy).await;
+    connected(&rabbit).await;
+    proxy.block();
+    eventually(RECOVERY, "the first refusal", async || accept(&queue, update(1)).await.is_err()).await;
+    assert!(refusal(&queue).await < AT_ONCE);
+    let why = rabbit.dependency().check().await.expect_err("blocked");
+    assert!(why.contains("blocked"), "{why}");
+    proxy.unblock();
+    accept_in_the_end(&queue, 2).await;
+    connected(&rabbit).await;
+}
+
+/// Whatever was accepted while connections broke is received at least once, and the worker gets going by itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_that_was_accepted_is_lost_when_connections_break() {
+    let proxy = Proxy::start().await;
+    let (_place, rabbit, queue) = behind(&proxy).await;
+    let (queue, source) = (Arc::new(queue), Arc::new(rabbit.source()));
+    let done = Arc::new(AtomicBool::new(false));
+    let submitters = (0..8).map(|part| {
+        let (queue, done) = (Arc::clone(&queue), Arc::clone(&done));
+        tokio::spawn(async move {
+            let mut accepted = Vec::new();
+            for n in (0..).map(|n| 1_000 * (part + 1) + n) {
+                if done.load(Ordering::SeqCst) {
+                    break;
+                }
+                let update = update(n);
+                let submission = update.submission;
+                match queue.submit(update, Duration::ZERO).await {
+                    Ok(_) => accepted.push(submission),
+                    Err(_) => tokio::time::sleep(Duration::from_millis(1)).await,
+                }
+            }
+            accepted
+        })
+    });
+    let submitters: Vec<_> = submitters.collect();
+    let received = Arc::new(parking_lot::Mutex::new(HashSet::<SubmissionId>::new()));
+    let worker = {
+        let (source, received) = (Arc::clone(&source), Arc::clone(&received));
+        tokio::spawn(async move {
+            loop {
+                let deliveries = source.receive(100, Duration::ZERO).await.expect("receive");
+                received.lock().extend(deliveries.iter().flat_map(|d| &d.updates).map(|u| u.submission));
+                // An error says that they come again.
+                let _ = source.acknowledge(&deliveries.iter().map(|d| d.tag).collect::<Vec<_>>()).await;
+            }
+        })
+    };
+    for _ in 0..4 {
+        let before = received.lock().len();
+        eventually(RECOVERY, "100 more updates", async || received.lock().len() > before + 100).await;
+        proxy.cut();
+    }
+    done.store(true, Ordering::SeqCst);
+    let mut accepted = Vec::new();
+    for submitter in submitters {
+        accepted.extend(within(RECOVERY, "a submitter", submitter).await.unwrap());
+    }
+    assert!(accepted.len() > 400);
+    eventually(RECOVERY, "all that was accepted", async || {
+        let received = received.lock();
+        match accepted.iter().filter(|submission| !received.contains(submission)).count() {
+            0 => Ok(()),
+            missing => Err(format!("{missing} of {} missing", accepted.len())),
+        }
+    })
+    .await;
+    worker.abort();
+}
+
+/// The contract of `PendingMarks` and the receipt make it whole; here: confirmed and without answer is pending.
+#[tokio::test]
+async fn an_answer_that_is_lost_with_its_connection_ends_the_wait_as_pending() {
+    let proxy = Proxy::start().await;
+    let (_place, rabbit, queue) = behind(&proxy).await;
+    let source = rabbit.source();
+    let started = Instant::now();
+    let submission = tokio::spawn(async move { queue.submit(update(5), Duration::from_secs(60)).await });
+    let mut waiting = HashSet::new();
+    while !waiting.contains("action-5") {
+        let deliveries = within(RECOVERY, "work", source.receive(10, Duration::ZERO)).await.unwrap();
+        waiting.extend(deliveries.iter().flat_map(|d| &d.updates).map(|u| u.action_id.to_string()));
+    }
+    proxy.cut();
+    let outcome = within(RECOVERY, "the wait to end", submission).await.unwrap();
+    assert!(matches!(outcome, Ok(common::ports::Submitted::Pending)), "{outcome:?}");
+    assert!(started.elapsed() < Duration::from_secs(30), "nobody waits for an answer that cannot come");
+}

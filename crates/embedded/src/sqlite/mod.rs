@@ -1,0 +1,20 @@
+//! The truth in one SQLite file.
+//!
+//! One thread writes, with group commit ([`writer`]); a few connections read, each question in one snapshot
+//! ([`readers`]). In WAL mode the two never wait for each other.
+
+mod accounts;
+mod boards;
+mod columns;
+mod connection;
+mod dead_letters;
+mod failure;
+mod ledger;
+mod readers;
+mod schema;
+mod store;
+mod truth;
+mod writer;
+
+pub use dead_letters::DeadLetter;
+pub use store::SqliteStore;

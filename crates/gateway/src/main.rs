@@ -1,0 +1,62 @@
+//! The gateway as a service of its own, on the distributed backends.
+
+use std::convert::Infallible;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use board_view::{BoardViews, ViewSettings};
+use distributed::authority::GrpcAuthority;
+use distributed::redis::{RedisGuard, RedisPendingMarks, RedisProfiles, RedisRanks};
+use distributed::servers::Servers;
+use gateway::{GatewayApp, GatewayPorts, GatewaySettings};
+use runtime::clock::SystemClock;
+use runtime::exit::{Exit, Failure, causes};
+use runtime::process::{Process, service_main};
+use runtime::secrets::GatewaySecrets;
+use runtime::settings::Service;
+
+fn main() -> ExitCode {
+    service_main(Service::Gateway, "Checks and accepts score updates, reads boards, serves the page", run)
+}
+
+async fn run(process: Process) -> Result<(), Failure> {
+    let clock = Arc::new(SystemClock);
+    let servers = Servers::named_by(&process.settings, process.service.as_str(), clock.clone())?;
+    let secrets =
+        GatewaySecrets::load(process.secrets_dir()?).map_err(|error| Failure::new(Exit::Config, causes(&error)))?;
+    let authority = GrpcAuthority::new(process.auth_url()?, &secrets.service_key)
+        .map_err(|error| Failure::new(Exit::Config, causes(&error)))?;
+    let authority = Arc::new(authority);
+    let settings = GatewaySettings::read(&process.settings, secrets.signing_master)?;
+    let (http, admin) = (process.bind_http()?, process.bind_admin()?);
+
+    let (store, redis) = (&servers.store, &servers.redis);
+    let events = Arc::new(servers.rabbit.bus());
+    let views = Arc::new(BoardViews::new(store.clone(), events.clone(), clock.clone(), ViewSettings::default()));
+    let ports = GatewayPorts {
+        truth: store.clone(),
+        ranks: Arc::new(RedisRanks::new(redis.clone())),
+        profiles: Arc::new(RedisProfiles::new(redis.clone(), store.clone())),
+        queue: Arc::new(servers.rabbit.queue()),
+        pending: Arc::new(RedisPendingMarks::new(redis.clone())),
+        guard: Arc::new(RedisGuard::new(redis.clone(), clock.clone())),
+        events,
+        authority: authority.clone(),
+        views: views.clone(),
+        clock,
+    };
+    let app = GatewayApp::build(ports, settings, http);
+    let stop = process.lifecycle.stop_token();
+    process.lifecycle.spawn("board views", {
+        let stop = stop.clone();
+        async move {
+            views.run(stop).await;
+            Ok::<_, Infallible>(())
+        }
+    });
+    process.lifecycle.spawn("http", app.run(stop));
+    let dependencies = vec![servers.database(), servers.cache(), servers.broker(), authority];
+    let ended = process.run_until_stopped(admin, dependencies).await;
+    servers.close().await;
+    ended
+}

@@ -1,0 +1,168 @@
+//! One task for every (board, limit) that somebody watches: makes the frames when the view moves.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+
+use board_view::{BoardViews, View};
+use common::clock::{Clock, Timestamp};
+use common::ids::BoardId;
+use parking_lot::Mutex;
+use runtime::telemetry::{link_to, set_parent};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::frames::{FrameSet, Goodbye, Moved};
+use crate::metrics::Metrics;
+use crate::settings::FanoutSettings;
+
+/// What a group shows.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct GroupKey {
+    pub(crate) board: BoardId,
+    /// Lines.
+    pub(crate) limit: usize,
+}
+
+/// A group that somebody watches; its task ends when the last handle is dropped.
+pub(crate) struct Group {
+    frames: Arc<watch::Sender<Arc<FrameSet>>>,
+    _stop: DropGuard,
+}
+
+impl Group {
+    pub(crate) fn subscribe(&self) -> watch::Receiver<Arc<FrameSet>> {
+        self.frames.subscribe()
+    }
+
+    pub(crate) fn newest(&self) -> Arc<FrameSet> {
+        Arc::clone(&self.frames.borrow())
+    }
+}
+
+/// What every group's task needs.
+pub(crate) struct Groups {
+    pub(crate) views: Arc<BoardViews>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) settings: FanoutSettings,
+    pub(crate) metrics: Arc<Metrics>,
+    /// Set once, when the node drains.
+    pub(crate) goodbye: watch::Sender<Option<Goodbye>>,
+    running: Mutex<HashMap<GroupKey, Weak<Group>>>,
+}
+
+impl Groups {
+    pub(crate) fn new(
+        views: Arc<BoardViews>,
+        clock: Arc<dyn Clock>,
+        settings: FanoutSettings,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let goodbye = watch::Sender::new(None);
+        Self { views, clock, settings, metrics, goodbye, running: Mutex::default() }
+    }
+
+    /// The group, started on the calling runtime when nobody watches it yet. `None` when there is no view of the board.
+    pub(crate) fn join(self: &Arc<Self>, key: &GroupKey) -> Option<Arc<Group>> {
+        let mut running = self.running.lock();
+        if let Some(group) = running.get(key).and_then(Weak::upgrade) {
+            return Some(group);
+        }
+        running.retain(|_, group| group.strong_count() > 0);
+        let view = self.views.subscribe(&key.board)?;
+        let first = FrameSet::first(&view.borrow(), key.limit);
+        let frames = Arc::new(watch::Sender::new(Arc::new(first)));
+        let stop = CancellationToken::new();
+        let task = GroupTask::new(Arc::clone(self), Arc::clone(&frames));
+        tokio::spawn(stop.clone().run_until_cancelled_owned(task.run(view)));
+        let group = Arc::new(Group { frames, _stop: stop.drop_guard() });
+        running.insert(key.clone(), Arc::downgrade(&group));
+        Some(group)
+    }
+}
+
+struct GroupTask {
+    groups: Arc<Groups>,
+    frames: Arc<watch::Sender<Arc<FrameSet>>>,
+    tick_at: Instant,
+    beat_at: Instant,
+}
+
+impl GroupTask {
+    fn new(groups: Arc<Groups>, frames: Arc<watch::Sender<Arc<FrameSet>>>) -> Self {
+        let now = Instant::now();
+        let beat_at = now + groups.settings.heartbeat;
+        Self { groups, frames, tick_at: now, beat_at }
+    }
+
+    async fn run(mut self, mut view: watch::Receiver<Arc<View>>) {
+        let mut goodbye = self.groups.goodbye.subscribe();
+        // The first set was made from a view that may have moved since.
+        view.mark_changed();
+        let mut moved = false;
+        loop {
+            tokio::select! {
+                biased;
+                bye = goodbye.wait_for(Option::is_some) => {
+                    let bye = bye.ok().and_then(|bye| *bye);
+                    self.close(bye.unwrap_or(Goodbye { reason: "draining", window_ms: 1_000 }));
+                    return;
+                }
+                changed = view.changed(), if !moved => {
+                    if changed.is_err() {
+                        self.close(Goodbye { reason: "the board is gone", window_ms: 10_000 });
+                        return;
+                    }
+                    moved = true;
+                }
+                () = sleep_until(self.tick_at), if moved => {
+                    moved = false;
+                    let view = Arc::clone(&view.borrow_and_update());
+                    self.advance(&view);
+                }
+                () = sleep_until(self.beat_at) => {
+                    let next = self.frames.borrow().beaten();
+                    self.publish(next);
+                }
+            }
+        }
+    }
+
+    fn advance(&mut self, view: &View) {
+        let Moved { frames: next, told, changed_at } = self.frames.borrow().moved(view);
+        if told {
+            let span = tracing::info_span!("frame", board = %view.board, version = %next.state().version);
+            if let Some((first, others)) = view.traces.split_first() {
+                set_parent(&span, first);
+                others.iter().for_each(|trace| link_to(&span, trace));
+            }
+            span.in_scope(|| self.publish(next));
+            self.tick_at = Instant::now() + self.groups.settings.tick;
+            self.record(changed_at);
+        } else {
+            // Newcomers see the newest version; nobody else is woken for it.
+            self.frames.send_if_modified(|frames| {
+                *frames = Arc::new(next);
+                false
+            });
+        }
+    }
+
+    #[allow(clippy::cast_precision_loss)] // a wait that long is not measured to the millisecond
+    fn record(&self, changed_at: Option<Timestamp>) {
+        if let Some(changed_at) = changed_at {
+            let waited_ms = self.groups.clock.now().millis_since(changed_at).max(0);
+            self.groups.metrics.submit_to_frame_seconds.record(waited_ms as f64 / 1000.0, &[]);
+        }
+    }
+
+    fn close(&mut self, bye: Goodbye) {
+        let last = self.frames.borrow().closing(bye);
+        self.publish(last);
+    }
+
+    fn publish(&mut self, frames: FrameSet) {
+        self.frames.send_replace(Arc::new(frames));
+        self.beat_at = Instant::now() + self.groups.settings.heartbeat;
+    }
+}

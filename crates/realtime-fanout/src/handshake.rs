@@ -1,0 +1,123 @@
+//! The opening of a socket: who may, what for, and from where on.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use actix_http::ws::{handshake_response, verify_handshake};
+use actix_web::body::BoxBody;
+use actix_web::http::header::SEC_WEBSOCKET_PROTOCOL;
+use actix_web::web::{Data, Payload, ServiceConfig};
+use actix_web::{HttpRequest, HttpResponse, web};
+use board_view::{Lookup, View};
+use common::error_code::{Details, ErrorCode, Refusal};
+use common::ids::BoardId;
+use common::state::StatePoint;
+use common::top_window::MAX_TOP;
+use http_edge::ApiError;
+use http_edge::client_address::counted;
+use http_edge::query;
+
+use crate::group::GroupKey;
+use crate::hub::Hub;
+use crate::inbound;
+use crate::state::FanoutState;
+use crate::stream_body::socket;
+
+/// Where sockets are opened.
+const PATHS: [&str; 2] = ["/ws/scoreboard", "/api/v1/ws/scoreboard"];
+
+/// The subprotocol that this node speaks.
+const SUBPROTOCOL: &str = "scoreboard.v1";
+
+/// Lines of a leaderboard when a client does not say.
+const DEFAULT_LIMIT: usize = 10;
+
+/// How long a client over its limit should wait. A socket may close at any time.
+const RETRY_AFTER_S: u64 = 5;
+
+/// Mounts the stream's paths, for every worker thread anew. `Data<FanoutState>` must be app data; `request_scope` of
+/// `http-edge` must be around, as on every public listener.
+pub fn configure(config: &mut ServiceConfig) {
+    config.app_data(Rc::new(Hub::default()));
+    for path in PATHS {
+        config.service(web::resource(path).route(web::get().to(open)));
+    }
+}
+
+struct Parameters {
+    board: BoardId,
+    limit: usize,
+    since: Option<StatePoint>,
+}
+
+async fn open(request: HttpRequest, payload: Payload, state: Data<FanoutState>) -> Result<HttpResponse, ApiError> {
+    verify_handshake(request.head()).map_err(|error| {
+        Refusal::new(ErrorCode::InvalidRequest, format!("this path takes WebSocket handshakes only: {error}"))
+    })?;
+    state.settings.allowed_origins.check(&request)?;
+    let Parameters { board, limit, since } = parameters(&request)?;
+    if state.is_draining() {
+        return Err(Refusal::unavailable().into());
+    }
+    let view = known_view(&state, &board)?;
+    let address = counted(state.settings.trusted_proxies.client(&request));
+    let permit = state.sockets.admit(address).ok_or_else(too_many_sockets)?;
+    let view = match &since {
+        Some(since) => caught_up(&state, view, since).await,
+        None => view,
+    };
+    // Nothing old is sent to whoever has seen just this state; anybody else starts with a snapshot.
+    let seen = since.filter(|since| since == view.state());
+    let hub = request.app_data::<Rc<Hub>>().ok_or_else(Refusal::internal)?;
+    let group = hub.join(&state.groups, &GroupKey { board, limit }).ok_or_else(Refusal::unavailable)?;
+    let (body, control) = socket(group, seen, state.groups.metrics.clone(), permit);
+    actix_web::rt::spawn(inbound::read(payload, control));
+
+    let mut response = handshake_response(request.head());
+    if offers(&request, SUBPROTOCOL) {
+        response.insert_header((SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL));
+    }
+    let response = response.message_body(BoxBody::new(body)).map_err(|error| {
+        tracing::error!(%error, "a handshake could not be answered");
+        Refusal::internal()
+    })?;
+    Ok(HttpResponse::from(response))
+}
+
+fn parameters(request: &HttpRequest) -> Result<Parameters, Refusal> {
+    Ok(Parameters {
+        board: query::board(request)?,
+        limit: query::number(request, "limit", DEFAULT_LIMIT, 1..=MAX_TOP)?,
+        // A malformed one counts as none.
+        since: query::value(request, "since")?.as_deref().and_then(StatePoint::parse),
+    })
+}
+
+fn known_view(state: &FanoutState, board: &BoardId) -> Result<Arc<View>, Refusal> {
+    match state.views.lookup(board) {
+        Lookup::Known(view) => Ok(view),
+        Lookup::Loading => Err(Refusal::unavailable()),
+        Lookup::Unknown => Err(Refusal::new(ErrorCode::UnknownBoard, format!("there is no board {board}"))),
+    }
+}
+
+/// The view, after a look at the truth if the client says that it has seen a newer one (on another node, say).
+async fn caught_up(state: &FanoutState, view: Arc<View>, since: &StatePoint) -> Arc<View> {
+    // Another epoch is answered with a snapshot in any case.
+    if since.epoch != view.state().epoch || since.version <= view.state().version {
+        return view;
+    }
+    state.views.reach(&view.board, since, state.settings.resume_wait).await.unwrap_or(view)
+}
+
+fn too_many_sockets() -> Refusal {
+    let mut refusal = Refusal::new(ErrorCode::RateLimited, "this address has as many open sockets as it may have")
+        .retry_after(RETRY_AFTER_S);
+    refusal.details = Details::Limit("address-sockets");
+    refusal
+}
+
+fn offers(request: &HttpRequest, subprotocol: &str) -> bool {
+    let offered = request.headers().get_all(SEC_WEBSOCKET_PROTOCOL).filter_map(|value| value.to_str().ok());
+    offered.flat_map(|value| value.split(',')).any(|one| one.trim() == subprotocol)
+}

@@ -1,0 +1,158 @@
+//! What clients send: nothing but pings, pongs and closes matters.
+
+use actix_http::ws::{CloseCode, OpCode, Parser, ProtocolError};
+use actix_web::web::Payload;
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt as _;
+
+use crate::frames::{close, pong};
+use crate::stream_body::SocketControl;
+
+/// The largest message; a larger one closes the socket with 1009.
+const MAX_MESSAGE: usize = 1024;
+
+/// The longest head of a frame (RFC 6455, section 5.2).
+const MAX_HEAD: usize = 14;
+
+/// What is sent back.
+#[derive(PartialEq, Eq, Debug)]
+enum Reaction {
+    Pong(Bytes),
+    /// The last frame.
+    Close(Bytes),
+}
+
+/// Reads until the client is gone or the socket is closed.
+pub(crate) async fn read(mut payload: Payload, socket: SocketControl) {
+    let mut inbound = Inbound::default();
+    loop {
+        let chunk = tokio::select! {
+            () = socket.gone() => return,
+            chunk = payload.next() => chunk,
+        };
+        let Some(Ok(chunk)) = chunk else {
+            socket.client_left();
+            return;
+        };
+        inbound.buffer.extend_from_slice(&chunk);
+        while let Some(reaction) = inbound.next() {
+            match reaction {
+                Reaction::Pong(frame) => socket.pong(frame),
+                Reaction::Close(frame) => {
+                    socket.close(frame);
+                    return;
+                }
+            }
+        }
+    }
+}
+
+#[derive(Default)]
+struct Inbound {
+    buffer: BytesMut,
+    /// Bytes so far of a message that comes in parts.
+    partial: Option<usize>,
+}
+
+impl Inbound {
+    /// What the next whole frames ask for; `None` when more has to arrive.
+    fn next(&mut self) -> Option<Reaction> {
+        loop {
+            match Parser::parse(&mut self.buffer, true, MAX_MESSAGE) {
+                Ok(Some((finished, code, payload))) => {
+                    if let Some(reaction) = self.frame(finished, code, payload.as_deref().unwrap_or_default()) {
+                        return Some(reaction);
+                    }
+                }
+                // A frame that says that it is larger is not waited for.
+                Ok(None) => return (self.buffer.len() > MAX_MESSAGE + MAX_HEAD).then(too_large),
+                Err(ProtocolError::Overflow) => return Some(too_large()),
+                Err(_) => return Some(broken()),
+            }
+        }
+    }
+
+    fn frame(&mut self, finished: bool, code: OpCode, payload: &[u8]) -> Option<Reaction> {
+        match code {
+            OpCode::Ping => Some(Reaction::Pong(pong(payload))),
+            OpCode::Pong => None,
+            OpCode::Close => {
+                let code = payload.first_chunk().map_or(CloseCode::Normal, |code| u16::from_be_bytes(*code).into());
+                Some(Reaction::Close(close(code, "")))
+            }
+            OpCode::Text | OpCode::Binary if self.partial.is_none() => self.grown(finished, payload.len()),
+            OpCode::Continue => match self.partial {
+                Some(before) => self.grown(finished, before + payload.len()),
+                None => Some(broken()),
+            },
+            OpCode::Text | OpCode::Binary | OpCode::Bad => Some(broken()),
+        }
+    }
+
+    fn grown(&mut self, finished: bool, bytes: usize) -> Option<Reaction> {
+        self.partial = (!finished).then_some(bytes);
+        (bytes > MAX_MESSAGE).then(too_large)
+    }
+}
+
+fn too_large() -> Reaction {
+    Reaction::Close(close(CloseCode::Size, "messages are at most 1 KiB"))
+}
+
+fn broken() -> Reaction {
+    Reaction::Close(close(CloseCode::Protocol, "not a WebSocket frame that fits here"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(code: OpCode, finished: bool, payload: &[u8]) -> BytesMut {
+        let mut bytes = BytesMut::new();
+        Parser::write_message(&mut bytes, payload, code, finished, true);
+        bytes
+    }
+
+    fn reactions(frames: &[BytesMut]) -> Vec<Reaction> {
+        let mut inbound = Inbound::default();
+        let mut reactions = Vec::new();
+        for byte in frames.concat() {
+            inbound.buffer.extend_from_slice(&[byte]);
+            reactions.extend(inbound.next());
+        }
+        reactions
+    }
+
+    #[test]
+    fn pings_are_answered_and_small_messages_ignored() {
+        let frames = [
+            client(OpCode::Text, true, &[b'x'; MAX_MESSAGE]),
+            client(OpCode::Ping, true, b"hi"),
+            client(OpCode::Pong, true, b"late"),
+            client(OpCode::Text, false, b"in "),
+            client(OpCode::Ping, true, b""),
+            client(OpCode::Continue, true, b"parts"),
+        ];
+        assert_eq!(reactions(&frames), [Reaction::Pong(pong(b"hi")), Reaction::Pong(pong(b""))]);
+    }
+
+    #[test]
+    fn a_large_message_closes_also_when_it_comes_in_parts_or_never_whole() {
+        assert_eq!(reactions(&[client(OpCode::Text, true, &[b'x'; MAX_MESSAGE + 1])])[0], too_large());
+        let parts = [client(OpCode::Binary, false, &[0; 600]), client(OpCode::Continue, true, &[0; 600])];
+        assert_eq!(reactions(&parts), [too_large()]);
+        let mut endless = client(OpCode::Text, true, &[b'x'; 60_000]);
+        endless.truncate(MAX_MESSAGE + MAX_HEAD + 1);
+        assert_eq!(reactions(&[endless]), [too_large()]);
+    }
+
+    #[test]
+    fn a_close_is_echoed_and_nonsense_is_refused() {
+        let bye = [&1001u16.to_be_bytes()[..], b"going"].concat();
+        assert_eq!(reactions(&[client(OpCode::Close, true, &bye)]), [Reaction::Close(close(CloseCode::Away, ""))]);
+        assert_eq!(reactions(&[client(OpCode::Continue, true, b"of nothing")]), [broken()]);
+        let mut unmasked = BytesMut::new();
+        Parser::write_message(&mut unmasked, "x", OpCode::Text, true, false);
+        assert_eq!(reactions(&[unmasked])[0], broken());
+    }
+}

@@ -1,0 +1,73 @@
+//! The stream's instruments.
+
+use opentelemetry::KeyValue;
+use opentelemetry::metrics::{Counter, Histogram, UpDownCounter};
+
+/// What was sent, as `event` label.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Sent {
+    Snapshot,
+    Update,
+    Heartbeat,
+    Stale,
+    Bye,
+}
+
+impl Sent {
+    pub(crate) const ALL: [Self; 5] = [Self::Snapshot, Self::Update, Self::Heartbeat, Self::Stale, Self::Bye];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Snapshot => "snapshot",
+            Self::Update => "update",
+            Self::Heartbeat => "heartbeat",
+            Self::Stale => "stale",
+            Self::Bye => "bye",
+        }
+    }
+}
+
+pub(crate) struct Metrics {
+    pub(crate) sockets: UpDownCounter<i64>,
+    frames: Counter<u64>,
+    pub(crate) bytes: Counter<u64>,
+    pub(crate) conflated: Counter<u64>,
+    pub(crate) evicted: Counter<u64>,
+    pub(crate) submit_to_frame_seconds: Histogram<f64>,
+}
+
+impl Metrics {
+    pub(crate) fn new() -> Self {
+        let meter = opentelemetry::global::meter("scoreboard");
+        Self {
+            sockets: meter
+                .i64_up_down_counter("scoreboard_stream_sockets")
+                .with_description("Open sockets on this node")
+                .build(),
+            frames: meter
+                .u64_counter("scoreboard_stream_frames")
+                .with_description("Frames given to connections, by event")
+                .build(),
+            bytes: meter
+                .u64_counter("scoreboard_stream_bytes")
+                .with_description("Bytes of frames given to connections")
+                .build(),
+            conflated: meter
+                .u64_counter("scoreboard_stream_conflated")
+                .with_description("Snapshots given to readers that were too slow for the update before")
+                .build(),
+            evicted: meter
+                .u64_counter("scoreboard_stream_evicted")
+                .with_description("Connections that ended while their reader had made no progress")
+                .build(),
+            submit_to_frame_seconds: meter
+                .f64_histogram("scoreboard_submit_to_frame_seconds")
+                .with_description("From the newest change's decision to its frame")
+                .build(),
+        }
+    }
+
+    pub(crate) fn frames_sent(&self, event: Sent, count: u64) {
+        self.frames.add(count, &[KeyValue::new("event", event.as_str())]);
+    }
+}

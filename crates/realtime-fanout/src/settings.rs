@@ -1,0 +1,39 @@
+//! What an operator and a test can choose.
+
+use std::time::Duration;
+
+use http_edge::client_address::TrustedProxies;
+use http_edge::origin::AllowedOrigins;
+
+/// How the stream runs.
+#[derive(Clone, Debug)]
+pub struct FanoutSettings {
+    /// The shortest time between two frames of a board.
+    pub tick: Duration,
+    /// After so long without other traffic a heartbeat is sent.
+    pub heartbeat: Duration,
+    /// Pages of other origins that may connect.
+    pub allowed_origins: AllowedOrigins,
+    /// Whose forwarding headers count.
+    pub trusted_proxies: TrustedProxies,
+    /// Open sockets per address on this node; 0 = no limit.
+    pub sockets_per_address: u32,
+    /// How long a client's claim to have seen a newer state than this node may hold its handshake up.
+    pub resume_wait: Duration,
+    /// How long sockets have to take their goodbye when the node drains.
+    pub drain_limit: Duration,
+}
+
+impl Default for FanoutSettings {
+    fn default() -> Self {
+        Self {
+            tick: Duration::from_millis(50),
+            heartbeat: Duration::from_secs(20),
+            allowed_origins: AllowedOrigins::default(),
+            trusted_proxies: TrustedProxies::default(),
+            sockets_per_address: 100,
+            resume_wait: Duration::from_secs(1),
+            drain_limit: Duration::from_secs(5),
+        }
+    }
+}

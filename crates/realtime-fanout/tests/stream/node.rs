@@ -1,0 +1,141 @@
+//! A node on port 0 with everything behind it.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use board_view::{BoardViews, Lookup, ViewSettings};
+use common::clock::Clock;
+use common::ids::BoardId;
+use common::ports::{Event, EventBus, Ledger};
+use common::standing::TopList;
+use common::state::StatePoint;
+use embedded::Embedded;
+use realtime_fanout::{FanoutApp, FanoutSettings, FanoutState};
+use testkit::clock::ManualClock;
+use testkit::fixtures::{Player, WIDE, board_id, epoch, players, rules, update};
+use testkit::waiting::{SOON, eventually, within};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::truth_with_faults::TruthWithFaults;
+
+pub(crate) struct Node {
+    pub(crate) board: BoardId,
+    pub(crate) players: Vec<Player>,
+    pub(crate) port: u16,
+    pub(crate) state: Arc<FanoutState>,
+    pub(crate) views: Arc<BoardViews>,
+    pub(crate) truth: Arc<TruthWithFaults>,
+    embedded: Embedded,
+    clock: ManualClock,
+    actions: AtomicU64,
+    stop: CancellationToken,
+    served: JoinHandle<()>,
+    _data: tempfile::TempDir,
+}
+
+impl Node {
+    pub(crate) async fn start() -> Self {
+        Self::start_with(FanoutSettings { tick: Duration::from_millis(5), ..FanoutSettings::default() }).await
+    }
+
+    pub(crate) async fn start_with(settings: FanoutSettings) -> Self {
+        let data = tempfile::tempdir().unwrap();
+        let clock = ManualClock::default();
+        let shared_clock: Arc<dyn Clock> = Arc::new(clock.clone());
+        let embedded = Embedded::open(data.path(), Arc::clone(&shared_clock)).unwrap();
+        let board = board_id();
+        embedded.store.create_board(&board, &epoch("e1"), &rules()).await.unwrap();
+        let players = players(&*embedded.store, 120).await;
+        let inner: Arc<dyn common::ports::Truth> = Arc::clone(&embedded.store) as _;
+        let truth = Arc::new(TruthWithFaults { inner, away: AtomicBool::new(false) });
+        let bus: Arc<dyn EventBus> = Arc::clone(&embedded.bus) as _;
+        let views = BoardViews::new(
+            Arc::clone(&truth) as _,
+            bus,
+            Arc::clone(&shared_clock),
+            ViewSettings { poll: Duration::from_millis(200), ..ViewSettings::default() },
+        );
+        let views = Arc::new(views);
+        let stop = CancellationToken::new();
+        let state = FanoutState::new(Arc::clone(&views), settings, shared_clock);
+        let app = FanoutApp::build(Arc::clone(&state), TcpListener::bind("127.0.0.1:0").unwrap());
+        let port = app.port().unwrap();
+        let (following, token, serving) = (Arc::clone(&views), stop.clone(), stop.clone());
+        let served = tokio::spawn(async move {
+            let ended = CancellationToken::new();
+            let follow = tokio::spawn({
+                let ended = ended.clone();
+                async move { following.run(ended).await }
+            });
+            app.run(serving).await.unwrap();
+            ended.cancel();
+            follow.await.unwrap();
+            drop(token);
+        });
+        let node = Self {
+            board,
+            players,
+            port,
+            state,
+            views,
+            truth,
+            embedded,
+            clock,
+            actions: AtomicU64::new(0),
+            stop,
+            served,
+            _data: data,
+        };
+        eventually(SOON, "the view of the board", || async {
+            matches!(node.views.lookup(&node.board), Lookup::Known(_))
+        })
+        .await;
+        node
+    }
+
+    /// A player scores; the event is told.
+    pub(crate) async fn score(&self, player: usize, points: i64) -> StatePoint {
+        self.commit(player, points, true).await
+    }
+
+    /// A player scores, and no event says so.
+    pub(crate) async fn score_untold(&self, player: usize, points: i64) -> StatePoint {
+        self.commit(player, points, false).await
+    }
+
+    async fn commit(&self, player: usize, points: i64, told: bool) -> StatePoint {
+        let action = format!("a{}", self.actions.fetch_add(1, Ordering::SeqCst));
+        let update = update(self.players[player].user, &action).board(&self.board).action_type(WIDE).points(points);
+        self.clock.advance_millis(1);
+        let applied = self.embedded.store.apply_batch(&[update.build()], self.clock.now()).await.unwrap();
+        let change = applied.changes.into_iter().next().unwrap();
+        let state = change.state();
+        if told {
+            let event = Event::BoardChanged { change: Arc::new(change), ranks: Vec::new(), traces: Vec::new() };
+            self.embedded.bus.publish(event).await.unwrap();
+        }
+        state
+    }
+
+    pub(crate) async fn top(&self, limit: usize) -> TopList {
+        self.truth.inner.top(&self.board, limit).await.unwrap().unwrap()
+    }
+
+    pub(crate) fn url(&self, query: &str) -> String {
+        format!("ws://127.0.0.1:{}/ws/scoreboard?board={}{query}", self.port, self.board)
+    }
+
+    pub(crate) fn ask_to_stop(&self) {
+        self.stop.cancel();
+    }
+
+    /// The whole service has ended.
+    pub(crate) async fn ended(self) {
+        self.stop.cancel();
+        within(SOON, "the service to end", self.served).await.unwrap();
+        self.embedded.close().await;
+    }
+}

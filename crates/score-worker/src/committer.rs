@@ -1,0 +1,138 @@
+//! Decides a batch: waits out a database that is away, splits a batch that is refused until the bad update stands
+//! alone.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::clock::Clock;
+use common::error_code::ErrorCode;
+use common::ports::{AppliedBatch, StoreError};
+use common::receipt::{Outcome, Receipt, ReceiptStatus};
+use common::score_update::ScoreUpdate;
+use runtime::backoff::Backoff;
+use runtime::exit::causes;
+use tokio_util::sync::CancellationToken;
+
+use crate::settings::{WorkerPorts, WorkerSettings};
+
+/// Lost races that are tried again at once; after so many the database is taken for overloaded.
+const CONFLICTS_AT_ONCE: u32 = 4;
+
+pub(crate) struct Committer {
+    pub(crate) ports: WorkerPorts,
+    pub(crate) settings: WorkerSettings,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+/// Why a range of a batch was not applied.
+enum NotApplied {
+    /// The stop was asked for while the database was away. What is not acknowledged comes again.
+    Stopped,
+    /// The data itself cannot be taken.
+    Refused(StoreError),
+}
+
+impl Committer {
+    /// Decides every update, each exactly once whatever happened to it before. `None` when `stop` came while a
+    /// server was away: some of the batch may be committed, none of it may be acknowledged.
+    pub(crate) async fn decide(&self, updates: &[ScoreUpdate], stop: &CancellationToken) -> Option<AppliedBatch> {
+        let mut decided = AppliedBatch::default();
+        // Ranges that are left, the next one last. Each is split at most log2 times, so this is bounded.
+        let mut left: Vec<Range<usize>> = std::iter::once(0..updates.len()).collect();
+        while let Some(range) = left.pop() {
+            match self.apply(&updates[range.clone()], stop).await {
+                Ok(applied) => {
+                    decided.outcomes.extend(applied.outcomes);
+                    decided.changes.extend(applied.changes);
+                }
+                Err(NotApplied::Stopped) => return None,
+                Err(NotApplied::Refused(error)) if range.len() == 1 => {
+                    let outcome = self.put_aside(&updates[range.start], &error, stop).await?;
+                    decided.outcomes.push(outcome);
+                }
+                Err(NotApplied::Refused(error)) => {
+                    tracing::warn!(updates = range.len(), error = %causes(&error), "a batch was refused; splitting it");
+                    let middle = range.start + range.len() / 2;
+                    left.push(middle..range.end);
+                    left.push(range.start..middle);
+                }
+            }
+        }
+        Some(decided)
+    }
+
+    async fn apply(&self, updates: &[ScoreUpdate], stop: &CancellationToken) -> Result<AppliedBatch, NotApplied> {
+        let mut backoff = Backoff::reconnect();
+        let mut attempts: u32 = 0;
+        loop {
+            let attempt = self.ports.ledger.apply_batch(updates, self.clock.now());
+            let error = match tokio::time::timeout(self.settings.commit_bound, attempt).await {
+                Ok(Ok(applied)) => {
+                    if attempts > CONFLICTS_AT_ONCE {
+                        tracing::info!(attempts, updates = updates.len(), "the ledger takes work again");
+                    }
+                    return Ok(applied);
+                }
+                Ok(Err(error @ StoreError::Refused { .. })) => return Err(NotApplied::Refused(error)),
+                Ok(Err(error)) => Some(error),
+                Err(_) => None,
+            };
+            attempts += 1;
+            let conflict = matches!(error, Some(StoreError::Conflict { .. }));
+            let wait = if conflict && attempts <= CONFLICTS_AT_ONCE { Duration::ZERO } else { backoff.next_wait() };
+            tracing::warn!(
+                attempts,
+                updates = updates.len(),
+                retry_in_ms = wait.as_millis(),
+                error = error.as_ref().map_or_else(|| "no answer in time".to_owned(), |e| causes(e)),
+                "a batch was not committed; it is held and tried again"
+            );
+            tokio::select! {
+                () = stop.cancelled() => return Err(NotApplied::Stopped),
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+    }
+
+    /// Puts an update aside that no database will ever take. `None` when `stop` came before that was durable.
+    async fn put_aside(&self, update: &ScoreUpdate, error: &StoreError, stop: &CancellationToken) -> Option<Outcome> {
+        let reason = causes(error);
+        let mut backoff = Backoff::reconnect();
+        loop {
+            let taken =
+                tokio::time::timeout(self.settings.repair_bound, self.ports.source.dead_letter(update, &reason));
+            let error = match taken.await {
+                Ok(Ok(())) => break,
+                Ok(Err(error)) => causes(&error),
+                Err(_) => "no answer in time".to_owned(),
+            };
+            tracing::warn!(request_id = update.request_id, error, "a dead letter was not taken; trying again");
+            tokio::select! {
+                () = stop.cancelled() => return None,
+                () = tokio::time::sleep(backoff.next_wait()) => {}
+            }
+        }
+        tracing::error!(
+            board = %update.board,
+            request_id = update.request_id,
+            action_id = %update.action_id,
+            reason,
+            "an update cannot be committed and was put aside; see `scoreboard dead-letters`"
+        );
+        Some(Outcome::Rejected { receipt: self.unusable(update), retry_after_s: None })
+    }
+
+    fn unusable(&self, update: &ScoreUpdate) -> Receipt {
+        Receipt {
+            status: ReceiptStatus::Rejected(ErrorCode::Internal),
+            action_id: update.action_id.clone(),
+            board: update.board.clone(),
+            action_type: update.action_type.clone(),
+            points: update.points,
+            new_score: None,
+            version: None,
+            decided_at: Some(self.clock.now()),
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! The score-worker as a service of its own, on the distributed backends.
+
+use std::convert::Infallible;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use distributed::redis::RedisRanks;
+use distributed::servers::Servers;
+use runtime::clock::SystemClock;
+use runtime::exit::Failure;
+use runtime::process::{Process, service_main};
+use runtime::settings::Service;
+use score_worker::{ScoreWorker, WorkerPorts, WorkerSettings};
+
+fn main() -> ExitCode {
+    service_main(Service::ScoreWorker, "Takes updates from the queue, commits them and tells everybody", run)
+}
+
+async fn run(process: Process) -> Result<(), Failure> {
+    let clock = Arc::new(SystemClock);
+    let servers = Servers::named_by(&process.settings, process.service.as_str(), clock.clone())?;
+    let admin = process.bind_admin()?;
+
+    let ports = WorkerPorts {
+        ledger: servers.store.clone(),
+        truth: servers.store.clone(),
+        ranks: Arc::new(RedisRanks::new(servers.redis.clone())),
+        source: Arc::new(servers.rabbit.source()),
+        events: Arc::new(servers.rabbit.bus()),
+    };
+    let worker = ScoreWorker::new(ports, WorkerSettings::from(&process.settings.worker), clock);
+    let stop = process.lifecycle.stop_token();
+    process.lifecycle.spawn("score worker", async move {
+        worker.run(stop).await;
+        Ok::<_, Infallible>(())
+    });
+    let ended = process.run_until_stopped(admin, vec![servers.database(), servers.cache(), servers.broker()]).await;
+    servers.close().await;
+    ended
+}

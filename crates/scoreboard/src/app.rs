@@ -1,0 +1,213 @@
+//! All four services in one process on one HTTP port: built from settings, run until stopped.
+//!
+//! The order to stop is the reverse of the way an update takes: first HTTP finishes the requests in hand, whose
+//! decisions the worker still makes; then the worker, the views and auth end; then the backends are closed.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::middleware::from_fn;
+use actix_web::{App, HttpServer, web};
+use auth::{AuthApp, AuthPorts, AuthService, AuthSettings};
+use board_view::{BoardViews, ViewSettings};
+use common::clock::Clock;
+use common::ports::UpdateQueue;
+use gateway::{Gateway, GatewayPorts, GatewaySettings};
+use http_edge::request_scope::request_scope;
+use runtime::clock::SystemClock;
+use runtime::exit::{Exit, Failure, causes};
+use runtime::lifecycle::Lifecycle;
+use runtime::process::{bind, run_with_admin};
+use runtime::settings::{Service, Settings};
+use runtime::telemetry::Metrics;
+use score_worker::{ScoreWorker, WorkerPorts, WorkerSettings};
+use tokio_util::sync::CancellationToken;
+
+use crate::backends::Backends;
+use crate::secrets::Secrets;
+
+const SERVICE: Service = Service::AllInOne;
+
+/// How long requests that were accepted may take after the stop, in seconds. The worker ends after them, and both must
+/// fit into the lifecycle's limit.
+const HTTP_DRAIN_S: u64 = 6;
+
+/// How long a request's head may take to arrive.
+const REQUEST_HEAD_LIMIT: Duration = Duration::from_secs(15);
+
+/// Where the process listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Addresses {
+    /// The public interface, page and streams.
+    pub http: SocketAddr,
+    /// Health and metrics.
+    pub admin: SocketAddr,
+    /// Auth's gRPC.
+    pub grpc: SocketAddr,
+}
+
+/// The listeners, bound before anything is built: a port that is taken is told at once.
+struct Listeners {
+    http: TcpListener,
+    admin: TcpListener,
+    grpc: TcpListener,
+}
+
+/// What the demo players and the start-up log use of a running process.
+#[derive(Clone)]
+pub(crate) struct Inside {
+    pub(crate) authority: Arc<AuthService>,
+    pub(crate) queue: Arc<dyn UpdateQueue>,
+    pub(crate) views: Arc<BoardViews>,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+/// The whole product in one process.
+pub struct ScoreboardApp {
+    backends: Backends,
+    lifecycle: Lifecycle,
+    metrics: Metrics,
+    listeners: Listeners,
+    auth: AuthApp,
+    gateway: Arc<Gateway>,
+    worker: ScoreWorker,
+    views: Arc<BoardViews>,
+    inside: Inside,
+}
+
+impl ScoreboardApp {
+    /// Builds everything; nothing runs yet. Port 0 in the settings takes a free port.
+    ///
+    /// # Errors
+    /// [`Failure`] naming the setting that is wrong.
+    pub fn build(settings: &Settings, lifecycle: Lifecycle, metrics: Metrics) -> Result<Self, Failure> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let listeners = Listeners::bind(settings)?;
+        // The data directory first: two first runs at once must not both make secrets for it.
+        let backends = Backends::open(settings, Arc::clone(&clock))?;
+        let secrets = Secrets::open(settings)?;
+
+        let views = Arc::new(BoardViews::new(
+            Arc::clone(&backends.truth),
+            Arc::clone(&backends.events),
+            Arc::clone(&clock),
+            ViewSettings::default(),
+        ));
+        let auth = AuthApp::build(
+            AuthPorts::new(Arc::clone(&backends.accounts), Arc::clone(&backends.events), Arc::clone(&clock)),
+            &AuthSettings::new(secrets.auth),
+            listeners.grpc.try_clone().map_err(|error| Failure::new(Exit::Bug, error.to_string()))?,
+        )
+        .map_err(|error| Failure::new(Exit::Bug, causes(&error)))?;
+        let gateway = Gateway::new(
+            GatewayPorts {
+                truth: Arc::clone(&backends.truth),
+                ranks: Arc::clone(&backends.ranks),
+                profiles: Arc::clone(&backends.profiles),
+                queue: Arc::clone(&backends.queue),
+                pending: Arc::clone(&backends.pending),
+                guard: Arc::clone(&backends.guard),
+                events: Arc::clone(&backends.events),
+                authority: auth.service(),
+                views: Arc::clone(&views),
+                clock: Arc::clone(&clock),
+            },
+            GatewaySettings::read(settings, secrets.gateway.signing_master)?,
+        );
+        let worker = ScoreWorker::new(
+            WorkerPorts {
+                ledger: Arc::clone(&backends.ledger),
+                truth: Arc::clone(&backends.truth),
+                ranks: Arc::clone(&backends.ranks),
+                source: Arc::clone(&backends.source),
+                events: Arc::clone(&backends.events),
+            },
+            WorkerSettings::from(&settings.worker),
+            Arc::clone(&clock),
+        );
+        let inside =
+            Inside { authority: auth.service(), queue: Arc::clone(&backends.queue), views: Arc::clone(&views), clock };
+        Ok(Self { backends, lifecycle, metrics, listeners, auth, gateway, worker, views, inside })
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// When the system does not say.
+    pub fn addresses(&self) -> std::io::Result<Addresses> {
+        let Listeners { http, admin, grpc } = &self.listeners;
+        Ok(Addresses { http: http.local_addr()?, admin: admin.local_addr()?, grpc: grpc.local_addr()? })
+    }
+
+    pub(crate) fn inside(&self) -> Inside {
+        self.inside.clone()
+    }
+
+    /// Serves until the lifecycle stops or a signal comes, then finishes what was accepted.
+    ///
+    /// # Errors
+    /// [`Exit::Bug`] when a part failed, [`Exit::DrainTimedOut`] when one did not end in time.
+    pub async fn run_until_stopped(self) -> Result<(), Failure> {
+        let Self { backends, lifecycle, metrics, listeners, auth, gateway, worker, views, inside: _ } = self;
+        let stop = lifecycle.stop_token();
+        // Cancelled when no request is in hand any more.
+        let drained = CancellationToken::new();
+
+        let token = drained.clone();
+        lifecycle.spawn("board views", async move { done(views.run(token).await) });
+        let token = drained.clone();
+        let follower = Arc::clone(&gateway);
+        lifecycle.spawn("keys and revocations", async move { done(follower.run(token).await) });
+        let token = drained.clone();
+        lifecycle.spawn("score worker", async move { done(worker.run(token).await) });
+        let token = drained.clone();
+        lifecycle.spawn("auth", auth.run(token));
+        lifecycle.spawn("http", async move {
+            let served = serve_http(listeners.http, gateway, stop).await;
+            drained.cancel();
+            served
+        });
+        let ended = run_with_admin(&lifecycle, metrics, listeners.admin, backends.dependencies.clone()).await;
+        backends.close().await;
+        ended
+    }
+}
+
+impl Listeners {
+    fn bind(settings: &Settings) -> Result<Self, Failure> {
+        Ok(Self {
+            http: bind(settings.http_listen(SERVICE), "SCOREBOARD__HTTP__LISTEN")?,
+            admin: bind(settings.admin_listen(SERVICE), "SCOREBOARD__ADMIN__LISTEN")?,
+            grpc: bind(settings.grpc_listen(SERVICE), "SCOREBOARD__GRPC__LISTEN")?,
+        })
+    }
+}
+
+/// The end of a task that cannot fail.
+#[allow(clippy::unnecessary_wraps)] // the lifecycle takes results
+const fn done((): ()) -> Result<(), std::convert::Infallible> {
+    Ok(())
+}
+
+async fn serve_http(
+    listener: TcpListener,
+    gateway: Arc<Gateway>,
+    stop: CancellationToken,
+) -> Result<(), std::io::Error> {
+    let gateway = web::Data::from(gateway);
+    let server = HttpServer::new(move || {
+        App::new().app_data(gateway.clone()).wrap(from_fn(request_scope)).configure(gateway::configure)
+    })
+    .client_request_timeout(REQUEST_HEAD_LIMIT)
+    .disable_signals()
+    .shutdown_timeout(HTTP_DRAIN_S)
+    .listen(listener)?
+    .run();
+    let handle = server.handle();
+    let stopper = async {
+        stop.cancelled().await;
+        handle.stop(true).await;
+    };
+    tokio::join!(server, stopper).0
+}

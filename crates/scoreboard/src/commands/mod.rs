@@ -1,0 +1,12 @@
+//! The commands, one a file.
+
+pub(crate) mod check_config;
+pub(crate) mod key;
+pub(crate) mod migrate;
+pub(crate) mod openapi;
+mod password;
+pub(crate) mod serve;
+pub(crate) mod submit;
+pub(crate) mod user;
+pub(crate) mod verify;
+pub(crate) mod watch;
