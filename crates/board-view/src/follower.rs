@@ -285,3 +285,6 @@ impl Follower {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

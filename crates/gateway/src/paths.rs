@@ -50,5 +50,6 @@ pub fn configure(config: &mut ServiceConfig) {
         .service(web::resource("/openapi.json").route(web::get().to(openapi::json)))
         .service(web::resource("/page-config.json").route(web::get().to(page::config)))
         .service(web::resource("/").route(web::get().to(page::index)))
+        .service(web::resource("/index.html").route(web::get().to(page::index)))
         .service(web::resource(PAGE_FILE).route(web::get().to(page::file)));
 }

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use http_edge::client_address::TrustedProxies;
 use http_edge::origin::AllowedOrigins;
+use runtime::exit::{Exit, Failure};
+use runtime::settings::Settings;
 
 /// How the stream runs.
 #[derive(Clone, Debug)]
@@ -35,5 +37,23 @@ impl Default for FanoutSettings {
             resume_wait: Duration::from_secs(1),
             drain_limit: Duration::from_secs(5),
         }
+    }
+}
+
+impl FanoutSettings {
+    /// As the process's settings say.
+    ///
+    /// # Errors
+    /// [`Exit::Config`] naming the setting that is wrong.
+    pub fn read(settings: &Settings) -> Result<Self, Failure> {
+        let trusted_proxies = TrustedProxies::parse(&settings.http.trusted_proxies)
+            .map_err(|error| Failure::new(Exit::Config, format!("SCOREBOARD__HTTP__TRUSTED_PROXIES: {error}")))?;
+        Ok(Self {
+            tick: Duration::from_millis(settings.stream.tick_ms),
+            allowed_origins: AllowedOrigins::new(settings.http.allowed_origins.clone()),
+            trusted_proxies,
+            sockets_per_address: settings.limits.address_sockets,
+            ..Self::default()
+        })
     }
 }

@@ -6,7 +6,7 @@ use common::clock::Clock;
 use common::ports::Delivery;
 use runtime::backoff::Backoff;
 use runtime::exit::causes;
-use runtime::telemetry::link_to;
+use runtime::telemetry::{link_to, set_parent};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -108,8 +108,10 @@ impl ScoreWorker {
         let batch = Batch::of(deliveries);
         let updates = batch.updates();
         let span = tracing::info_span!("batch", updates = updates.len());
-        for update in updates.iter().filter(|update| !update.trace.traceparent.is_empty()).take(LINKS_PER_SPAN) {
-            link_to(&span, &update.trace);
+        match updates {
+            // Alone, an update stays in its own trace; a batch can only point to those of its updates.
+            [update] => set_parent(&span, &update.trace),
+            _ => updates.iter().take(LINKS_PER_SPAN).for_each(|update| link_to(&span, &update.trace)),
         }
         let now = self.clock.now();
         for update in updates {

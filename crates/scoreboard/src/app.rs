@@ -15,6 +15,7 @@ use common::clock::Clock;
 use common::ports::UpdateQueue;
 use gateway::{Gateway, GatewayPorts, GatewaySettings};
 use http_edge::request_scope::request_scope;
+use realtime_fanout::{FanoutSettings, FanoutState, tune_listener};
 use runtime::clock::SystemClock;
 use runtime::exit::{Exit, Failure, causes};
 use runtime::lifecycle::Lifecycle;
@@ -32,6 +33,9 @@ const SERVICE: Service = Service::AllInOne;
 /// How long requests that were accepted may take after the stop, in seconds. The worker ends after them, and both must
 /// fit into the lifecycle's limit.
 const HTTP_DRAIN_S: u64 = 6;
+
+/// Bytes that a connection collects before it writes: on a stream, more would be older states in front of newer ones.
+const WRITE_BUFFER: usize = 4 * 1024;
 
 /// How long a request's head may take to arrive.
 const REQUEST_HEAD_LIMIT: Duration = Duration::from_secs(15);
@@ -71,6 +75,7 @@ pub struct ScoreboardApp {
     listeners: Listeners,
     auth: AuthApp,
     gateway: Arc<Gateway>,
+    fanout: Arc<FanoutState>,
     worker: ScoreWorker,
     views: Arc<BoardViews>,
     inside: Inside,
@@ -115,6 +120,7 @@ impl ScoreboardApp {
             },
             GatewaySettings::read(settings, secrets.gateway.signing_master)?,
         );
+        let fanout = FanoutState::new(Arc::clone(&views), FanoutSettings::read(settings)?, Arc::clone(&clock));
         let worker = ScoreWorker::new(
             WorkerPorts {
                 ledger: Arc::clone(&backends.ledger),
@@ -128,7 +134,7 @@ impl ScoreboardApp {
         );
         let inside =
             Inside { authority: auth.service(), queue: Arc::clone(&backends.queue), views: Arc::clone(&views), clock };
-        Ok(Self { backends, lifecycle, metrics, listeners, auth, gateway, worker, views, inside })
+        Ok(Self { backends, lifecycle, metrics, listeners, auth, gateway, fanout, worker, views, inside })
     }
 
     /// Where it listens.
@@ -149,7 +155,7 @@ impl ScoreboardApp {
     /// # Errors
     /// [`Exit::Bug`] when a part failed, [`Exit::DrainTimedOut`] when one did not end in time.
     pub async fn run_until_stopped(self) -> Result<(), Failure> {
-        let Self { backends, lifecycle, metrics, listeners, auth, gateway, worker, views, inside: _ } = self;
+        let Self { backends, lifecycle, metrics, listeners, auth, gateway, fanout, worker, views, inside: _ } = self;
         let stop = lifecycle.stop_token();
         // Cancelled when no request is in hand any more.
         let drained = CancellationToken::new();
@@ -164,7 +170,7 @@ impl ScoreboardApp {
         let token = drained.clone();
         lifecycle.spawn("auth", auth.run(token));
         lifecycle.spawn("http", async move {
-            let served = serve_http(listeners.http, gateway, stop).await;
+            let served = serve_http(listeners.http, gateway, fanout, stop).await;
             drained.cancel();
             served
         });
@@ -193,13 +199,23 @@ const fn done((): ()) -> Result<(), std::convert::Infallible> {
 async fn serve_http(
     listener: TcpListener,
     gateway: Arc<Gateway>,
+    fanout: Arc<FanoutState>,
     stop: CancellationToken,
 ) -> Result<(), std::io::Error> {
-    let gateway = web::Data::from(gateway);
+    if let Err(error) = tune_listener(&listener) {
+        tracing::warn!(%error, "the kernel does not bound what slow readers hold");
+    }
+    let (gateway, streams) = (web::Data::from(gateway), web::Data::from(Arc::clone(&fanout)));
     let server = HttpServer::new(move || {
-        App::new().app_data(gateway.clone()).wrap(from_fn(request_scope)).configure(gateway::configure)
+        App::new()
+            .app_data(gateway.clone())
+            .app_data(streams.clone())
+            .wrap(from_fn(request_scope))
+            .configure(realtime_fanout::configure)
+            .configure(gateway::configure)
     })
     .client_request_timeout(REQUEST_HEAD_LIMIT)
+    .h1_write_buffer_size(WRITE_BUFFER)
     .disable_signals()
     .shutdown_timeout(HTTP_DRAIN_S)
     .listen(listener)?
@@ -207,7 +223,8 @@ async fn serve_http(
     let handle = server.handle();
     let stopper = async {
         stop.cancelled().await;
-        handle.stop(true).await;
+        // Both at once: nothing new is accepted, and the server waits for open sockets.
+        tokio::join!(fanout.drain(), handle.stop(true));
     };
     tokio::join!(server, stopper).0
 }

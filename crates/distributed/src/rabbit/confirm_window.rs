@@ -66,24 +66,27 @@ impl<T: Send + 'static> ConfirmWindow<T> {
     }
 
     /// Whether confirms have been awaited in vain for [`STUCK_AFTER`].
-    pub(super) fn is_stuck(&self) -> bool {
-        !self.is_empty() && self.last_progress.elapsed() >= STUCK_AFTER
+    pub(super) fn is_stuck(&self, now: Instant) -> bool {
+        !self.is_empty() && now.saturating_duration_since(self.last_progress) >= STUCK_AFTER
     }
 
     /// Publishes a message; its outcome comes from [`Self::settled`].
     pub(super) fn publish(&mut self, channel: &Channel, message: Outgoing, token: T) {
+        let id = message.properties.message_id().clone();
+        let channel = channel.clone();
+        self.track(id, token, async move { confirmed(&channel, message).await });
+    }
+
+    fn track(
+        &mut self,
+        id: Option<ShortString>,
+        token: T,
+        confirm: impl Future<Output = lapin::Result<Confirmation>> + Send + 'static,
+    ) {
         if self.is_empty() {
             self.last_progress = Instant::now();
         }
-        let channel = channel.clone();
-        self.pending.push(
-            async move {
-                let id = message.properties.message_id().clone();
-                let outcome = confirmed(&channel, message).await;
-                Settled { id, token, outcome }
-            }
-            .boxed(),
-        );
+        self.pending.push(async move { Settled { id, token, outcome: confirm.await } }.boxed());
     }
 
     /// Waits for confirms and gives all that are there. Pending for ever when nothing is outstanding. Cancel-safe.
@@ -125,5 +128,82 @@ fn verdict(
         Ok(Confirmation::NotRequested) => Err(RabbitError::Refused),
         Ok(Confirmation::Ack(_)) if was_returned => Err(RabbitError::Unroutable),
         Ok(Confirmation::Ack(_)) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lapin::message::{BasicReturnMessage, Delivery};
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    type Confirm = oneshot::Sender<lapin::Result<Confirmation>>;
+
+    fn publish(window: &mut ConfirmWindow<&'static str>, id: &'static str) -> Confirm {
+        let (confirm, confirmed) = oneshot::channel();
+        window.track(Some(id.into()), id, async move { confirmed.await.expect("the test confirms") });
+        confirm
+    }
+
+    fn returned(id: &str) -> BasicReturnMessage {
+        let mut delivery = Delivery::mock(0, "".into(), "".into(), false, Vec::new());
+        delivery.properties = BasicProperties::default().with_message_id(id.into());
+        BasicReturnMessage { delivery, reply_code: 312, reply_text: "NO_ROUTE".into() }
+    }
+
+    fn is_unroutable(outcome: &Result<(), RabbitError>) -> bool {
+        matches!(outcome, Err(RabbitError::Unroutable))
+    }
+
+    #[tokio::test]
+    async fn a_return_that_came_with_an_earlier_confirm_is_remembered() {
+        let mut window = ConfirmWindow::new();
+        let (good, lost) = (publish(&mut window, "good"), publish(&mut window, "lost"));
+        good.send(Ok(Confirmation::Ack(Some(returned("lost"))))).unwrap();
+        let first = window.settled().await;
+        assert!(matches!(&first[..], [("good", Ok(()))]), "{first:?}");
+        lost.send(Ok(Confirmation::Ack(None))).unwrap();
+        let second = window.settled().await;
+        assert!(matches!(&second[..], [("lost", outcome)] if is_unroutable(outcome)), "{second:?}");
+    }
+
+    #[tokio::test]
+    async fn a_return_that_is_looked_at_later_than_its_message_counts_all_the_same() {
+        let mut window = ConfirmWindow::new();
+        let (lost, good) = (publish(&mut window, "lost"), publish(&mut window, "good"));
+        // Completed in this order by the driver, found in the other: neither has been looked at yet.
+        good.send(Ok(Confirmation::Ack(Some(returned("lost"))))).unwrap();
+        lost.send(Ok(Confirmation::Ack(None))).unwrap();
+        let settled = window.settled().await;
+        assert_eq!(settled.len(), 2);
+        for (id, outcome) in &settled {
+            assert_eq!(is_unroutable(outcome), *id == "lost", "{settled:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_message_that_the_broker_refuses_is_no_success() {
+        let mut window = ConfirmWindow::new();
+        publish(&mut window, "full").send(Ok(Confirmation::Nack(None))).unwrap();
+        let settled = window.settled().await;
+        assert!(matches!(&settled[..], [("full", Err(RabbitError::Refused))]), "{settled:?}");
+        assert!(window.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_window_without_progress_is_stuck() {
+        let mut window = ConfirmWindow::new();
+        assert!(!window.is_stuck(Instant::now() + STUCK_AFTER), "nothing is outstanding");
+        let (_slow, fast) = (publish(&mut window, "slow"), publish(&mut window, "fast"));
+        let published = Instant::now();
+        assert!(!window.is_stuck(published));
+        assert!(window.is_stuck(published + STUCK_AFTER));
+        fast.send(Ok(Confirmation::Ack(None))).unwrap();
+        while Instant::now() == published {
+            tokio::task::yield_now().await;
+        }
+        window.settled().await;
+        assert!(!window.is_stuck(published + STUCK_AFTER), "one confirm is progress");
     }
 }

@@ -58,7 +58,7 @@ pub(super) struct Session {
     broken: CancellationToken,
     reason: OnceLock<String>,
     unconfirmed: OnceCell<Channel>,
-    _socket: SocketGuard,
+    socket: SocketGuard,
 }
 
 /// Ends the socket when dropped. The driver's thread reads until then: it has no other way out of a handshake with
@@ -167,7 +167,7 @@ impl Session {
             // Nothing can be done about a broker that does not answer a farewell.
             let _ = timeout(EXCHANGE_TIMEOUT, self.connection.close(200, "OK".into())).await;
         }
-        let _ = self._socket.0.shutdown(Shutdown::Both);
+        let _ = self.socket.0.shutdown(Shutdown::Both);
     }
 }
 
@@ -218,7 +218,7 @@ impl Supervisor {
             broken: CancellationToken::new(),
             reason: OnceLock::new(),
             unconfirmed: OnceCell::new(),
-            _socket: socket,
+            socket,
         };
         topology::declare(&session, &self.names).await?;
         Ok(session)

@@ -125,7 +125,7 @@ impl Consuming {
             damaged => {
                 // On a task of its own (prefetch bounds their number): a bad message never holds good ones up.
                 let set_aside = Arc::clone(self).set_aside(arrived, damaged, Arc::clone(life));
-                self.tasks.spawn(async move { set_aside.await });
+                self.tasks.spawn(set_aside);
             }
         }
     }

@@ -92,7 +92,7 @@ async fn serve<F: Feed>(session: &Session, feed: &mut F) -> Result<(), RabbitErr
                 Some((message, token)) => window.publish(&channel, message, token),
                 None => return Ok(()),
             },
-            _ = look.tick() => if window.is_stuck() && !session.is_blocked() {
+            now = look.tick() => if window.is_stuck(now) && !session.is_blocked() {
                 return Err(RabbitError::TimedOut(STUCK_AFTER));
             },
         }

@@ -107,6 +107,8 @@ struct Inner {
 struct Slot {
     /// The connection or the attempt to make one, under a number that tells it from later ones.
     current: Option<(u64, Attempt)>,
+    /// When the newest attempt began.
+    tried_at: Option<Instant>,
     made: u64,
     refused_at: Option<Instant>,
 }
@@ -207,7 +209,12 @@ impl RedisLink {
     /// The connection or the attempt that is under way; else a new one.
     fn attempt(&self) -> Result<(u64, Attempt), RedisFailure> {
         let mut slot = self.inner.slot.lock();
-        if let Some((number, attempt)) = &slot.current {
+        // An attempt goes on only while somebody waits for it: one that was left alone longer than it may take has
+        // nothing to say about now.
+        let abandoned = slot.tried_at.is_some_and(|at| at.elapsed() > self.inner.settings.connect_timeout);
+        if let Some((number, attempt)) = &slot.current
+            && (attempt.peek().is_some() || !abandoned)
+        {
             return Ok((*number, attempt.clone()));
         }
         if slot.refused_at.is_some_and(|at| at.elapsed() < PAUSE_AFTER_REFUSAL) {
@@ -223,6 +230,7 @@ impl RedisLink {
         let attempt = connect.boxed().shared();
         slot.made += 1;
         slot.current = Some((slot.made, attempt.clone()));
+        slot.tried_at = Some(Instant::now());
         Ok((slot.made, attempt))
     }
 

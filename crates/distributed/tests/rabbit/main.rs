@@ -5,7 +5,6 @@
 mod broker;
 mod bus;
 mod damaged;
-mod measure;
 mod outages;
 mod proxy;
 mod publishing;

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::ports::{Delivery, UpdateSource};
+use common::ports::{Delivery, Submitted, UpdateQueue as _, UpdateSource};
+use common::receipt::{Answer, Outcome};
 use distributed::rabbit::Rabbit;
 use runtime::clock::SystemClock;
 use testkit::waiting::{SOON, within};
@@ -94,4 +95,31 @@ async fn a_source_that_is_dropped_gives_its_work_back() {
     look.ready(&place.updates(), 20).await;
     let successor = rabbit.source();
     within(SOON, "another source to get it all", drain(&successor, 20)).await;
+}
+
+#[tokio::test]
+async fn an_answer_to_a_gateway_that_is_gone_harms_nobody() {
+    let place = Place::new();
+    let (gone, worker, gateway) = (place.rabbit().await, place.rabbit().await, place.rabbit().await);
+    super::broker::accept(&gone.queue(), update(1)).await.expect("accepted");
+    gone.close().await;
+    let source = Arc::new(worker.source());
+    let settling = tokio::spawn({
+        let source = Arc::clone(&source);
+        async move {
+            loop {
+                for delivery in receive(&*source, 1).await {
+                    let answers = delivery.updates.iter().map(|_| Answer { outcome: Outcome::KeyReused, rank: None });
+                    source.answer(&delivery, answers.collect()).await.expect("answer");
+                    source.acknowledge(&[delivery.tag]).await.expect("acknowledge");
+                }
+            }
+        }
+    });
+    let queue = gateway.queue();
+    for n in 2..5 {
+        let submitted = within(RECOVERY, "an answer", queue.submit(update(n), SOON)).await;
+        assert!(matches!(submitted, Ok(Submitted::Decided(_))), "{submitted:?}");
+    }
+    settling.abort();
 }

@@ -4,7 +4,7 @@ use common::ports::{FillStart, FillStep, IndexState, RankIndex};
 use common::state::Version;
 use distributed::redis::RedisRanks;
 use testkit::contract::rank_index::assert_shows;
-use testkit::fixtures::board_id;
+use testkit::fixtures::{board_id, row, seeded_user};
 use testkit::history::{CaughtUp, History};
 use testkit::waiting::{SOON, eventually};
 use uuid::Uuid;
@@ -33,7 +33,7 @@ async fn a_silent_filler_is_followed_by_another_who_trusts_nothing_of_its_work()
     let (ranks, mut redis) = (RedisRanks::new(shared_link()), operator(&shared_url()).await);
     let mut history = History::of_scores(board_id(), &[10, 20, 30, 40]);
     assert_eq!(history.catch_up(&ranks, 10).await, CaughtUp::Done);
-    history.push(testkit::fixtures::seeded_user(0), Some(50));
+    history.push(seeded_user(0), Some(50));
     let (board, silent, next) = (&history.board, Uuid::new_v4(), Uuid::new_v4());
     ranks.begin_fill(board, &history.epoch, Version(5), silent).await.unwrap();
     ranks.fill(board, silent, &history.rows_above(Version(4), 1)).await.unwrap();
@@ -107,11 +107,25 @@ async fn a_fill_that_begins_after_a_flush_is_not_disturbed_by_the_one_before() {
 }
 
 #[tokio::test]
+async fn a_user_who_comes_twice_in_a_page_has_one_place() {
+    let ranks = RedisRanks::new(shared_link());
+    let empty = History::new(board_id());
+    let (board, filler, user) = (&empty.board, Uuid::new_v4(), seeded_user(0));
+    ranks.begin_fill(board, &empty.epoch, Version(4), filler).await.unwrap();
+    let page = [row(user, 5, 1), row(user, 7, 3), row(user, 6, 2), row(seeded_user(1), 1, 4)];
+    assert_eq!(ranks.fill(board, filler, &page).await.unwrap(), FillStep::Done);
+    assert_eq!(ranks.finish_fill(board, filler, &empty.state_at(Version(4))).await.unwrap(), FillStep::Done);
+    let (_, top) = ranks.top(board, 10).await.unwrap().unwrap();
+    let lines: Vec<_> = top.iter().map(|p| (p.user, p.score, p.version.0)).collect();
+    assert_eq!(lines, [(user, 7, 3), (seeded_user(1), 1, 4)]);
+}
+
+#[tokio::test]
 async fn ranks_that_contradict_themselves_are_thrown_away() {
     let (ranks, mut redis) = (RedisRanks::new(shared_link()), operator(&shared_url()).await);
     for lost in ["members", "scores"] {
         let mut history = History::of_scores(board_id(), &[10, 20]);
-        let (board, user) = (history.board.clone(), testkit::fixtures::seeded_user(1));
+        let (board, user) = (history.board.clone(), seeded_user(1));
         assert_eq!(history.catch_up(&ranks, 10).await, CaughtUp::Done);
         // As a Redis that may evict anything would.
         ask::<()>(&mut redis, &format!("DEL leaderboard:{{{board}}}:{lost}")).await;

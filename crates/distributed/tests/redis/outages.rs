@@ -12,9 +12,9 @@ use uuid::Uuid;
 use crate::server::{PrivateServer, ask};
 
 /// What services allow for one exchange, and something for a busy machine.
-const BOUND: Duration = Duration::from_millis(250 + 250);
+const BOUND: Duration = Duration::from_millis(250 + 750);
 /// The same for a page of a fill.
-const FILL_BOUND: Duration = Duration::from_millis(2_000 + 500);
+const FILL_BOUND: Duration = Duration::from_millis(2_000 + 750);
 
 async fn unavailable<T: std::fmt::Debug>(bound: Duration, call: impl Future<Output = Result<T, StoreError>>) {
     let start = Instant::now();

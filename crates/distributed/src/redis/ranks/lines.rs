@@ -82,6 +82,6 @@ mod tests {
         for bad in ["", "12", "12:5", "12::1700", "x:5:1700", "12:5:", "12:5:1:2"] {
             assert_eq!(read(bad), None, "{bad}");
         }
-        assert_eq!(read_placements(&[user.clone()], 1), None);
+        assert_eq!(read_placements(std::slice::from_ref(&user), 1), None);
     }
 }

@@ -9,17 +9,14 @@ local epoch, version = read_state(state)
 if epoch ~= ARGV[1] or version < tonumber(ARGV[2]) then
   return {0, state, {}}
 end
-local lines = take_rows(4)
+local members = take_rows(4)
 if version < tonumber(ARGV[3]) then
   redis.call('SET', KEYS[3], epoch .. '.' .. ARGV[3])
 end
 local ranks = {}
-for n, line in ipairs(lines) do
-  local held_version, score = read_line(line)
+for n, member in ipairs(members) do
   local rank = -1
-  if score ~= '' then
-    rank = redis.call('ZREVRANK', KEYS[1], member_of(held_version, ARGV[4 * n])) or -2
-  end
+  if member ~= '' then rank = redis.call('ZREVRANK', KEYS[1], member) or -2 end
   ranks[n] = rank + 1
 end
 return {1, '', ranks}

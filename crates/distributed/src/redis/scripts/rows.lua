@@ -24,9 +24,9 @@ local function read_state(state)
 end
 
 -- Takes over those rows of ARGV, from `first` on in fours (user, version, score, updated_at), that are newer than
--- what is held. Returns every row's line as it is held afterwards.
+-- what is held. Returns the member of every row's user as it is held afterwards, '' for none.
 local function take_rows(first)
-  local after = {}
+  local after, total = {}, 0
   for chunk = first, #ARGV, 4 * CHUNK do
     local last = math.min(chunk + 4 * CHUNK - 1, #ARGV)
     local users = {}
@@ -37,20 +37,26 @@ local function take_rows(first)
       local i = chunk + 4 * (n - 1)
       local version, score = tonumber(ARGV[i + 1]), ARGV[i + 2]
       local line = changed[user] or held[n]
-      local held_version, held_score = -1, ''
+      local member, held_version, held_score = '', -1, ''
       if line then held_version, held_score = read_line(line) end
+      if held_score ~= '' then member = member_of(held_version, user) end
       if held_version < version then
+        if member ~= '' then
+          gone[#gone + 1] = member
+          member = ''
+        end
+        if score ~= '' then
+          member = member_of(version, user)
+          placed[#placed + 1] = score
+          placed[#placed + 1] = member
+        end
         line = ARGV[i + 1] .. ':' .. score .. ':' .. ARGV[i + 3]
         changed[user] = line
         lines[#lines + 1] = user
         lines[#lines + 1] = line
-        if held_score ~= '' then gone[#gone + 1] = member_of(held_version, user) end
-        if score ~= '' then
-          placed[#placed + 1] = score
-          placed[#placed + 1] = member_of(version, user)
-        end
       end
-      after[#after + 1] = line
+      total = total + 1
+      after[total] = member
     end
     -- Placed before removed: a user that comes twice leaves the first place again.
     if #placed > 0 then redis.call('ZADD', KEYS[1], unpack(placed)) end

@@ -1,0 +1,11 @@
+//! The worker on the embedded backend, with ports that fail, hang, lose and stop it at any step.
+
+// Helpers of tests are not tests to the lint.
+#![allow(clippy::unwrap_used)]
+
+mod faults;
+mod failures;
+mod harness;
+mod killed;
+mod projections;
+mod source;
