@@ -23,8 +23,7 @@ async fn run(process: Process) -> Result<(), Failure> {
     let (http, admin) = (process.bind_http()?, process.bind_admin()?);
 
     let events = Arc::new(servers.rabbit.bus());
-    let views =
-        Arc::new(BoardViews::new(servers.store.clone(), events, clock.clone(), ViewSettings::default()));
+    let views = Arc::new(BoardViews::new(servers.store.clone(), events, clock.clone(), ViewSettings::default()));
     let app = FanoutApp::build(FanoutState::new(views.clone(), settings, clock), http);
     let stop = process.lifecycle.stop_token();
     process.lifecycle.spawn("board views", {

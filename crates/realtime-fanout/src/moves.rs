@@ -1,6 +1,6 @@
 //! Who moved between two visible states.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use board_view::View;
 use common::clock::Timestamp;
@@ -26,8 +26,8 @@ pub(crate) fn moves(before: &TopList, after: &TopList, view: &View) -> Vec<Move>
         move_of(entry, Some(entry.rank), previous_rank)
     });
     let mut moves: Vec<Move> = visible.collect();
-    let still: HashMap<UserId, ()> = after.entries.iter().map(|entry| (entry.user, ())).collect();
-    for entry in before.entries.iter().filter(|entry| !still.contains_key(&entry.user)) {
+    let still: HashSet<UserId> = after.entries.iter().map(|entry| entry.user).collect();
+    for entry in before.entries.iter().filter(|entry| !still.contains(&entry.user)) {
         if let Some(now) = view.window.entry_of(entry.user).filter(|now| changed(&now)) {
             moves.push(move_of(&now, None, Some(entry.rank)));
         }

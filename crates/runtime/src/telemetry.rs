@@ -31,8 +31,9 @@ const SECONDS_BUCKETS: &[f64] =
 /// Bounds of every other histogram (batch sizes): powers of two.
 const COUNT_BUCKETS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0];
 
-/// Below `info` these write what they carry, password hashes among it; so they stay at `info` whatever the filter says.
-const SECRETIVE: &[&str] = &["tokio_postgres=info", "h2=info", "hyper=info", "lapin=info", "redis=info"];
+/// Below `info` drivers write what they carry, password hashes among it, so they stay at `info` whatever the filter says;
+/// lapin logs each lost connection as an error, which our supervisor logs once and by its own words.
+const SECRETIVE: &[&str] = &["tokio_postgres=info", "h2=info", "hyper=info", "lapin=off", "redis=info"];
 
 /// The process's metrics, as Prometheus reads them. The default has none, for processes without telemetry.
 #[derive(Clone, Debug, Default)]

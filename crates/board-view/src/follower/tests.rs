@@ -1,6 +1,5 @@
 use std::collections::HashMap;
 
-use common::clock::Timestamp;
 use common::ids::{BoardId, UserId};
 use common::standing::{Entry, ScoreRow};
 use common::state::{Epoch, Version};
@@ -141,13 +140,13 @@ fn play(steps: Vec<Step>) -> Result<(), TestCaseError> {
     // A second later, with nothing but polls and reads, it shows the truth.
     let settled = now + Duration::from_secs(1);
     if let Some(top) = reading.take() {
-        drop(follower.read(top, now));
+        let _ = follower.read(top, now);
     }
     follower.head_seen(board.head(), now, now);
     while now <= settled + LAST_RETRY {
         now += Duration::from_millis(50);
         if follower.start_read(now).is_some() {
-            drop(follower.read(board.newest().clone(), now));
+            let _ = follower.read(board.newest().clone(), now);
         }
         check(&follower, &board, &mut last)?;
     }

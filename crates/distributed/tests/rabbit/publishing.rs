@@ -3,16 +3,12 @@
 use std::any::Any;
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
 
-use common::ids::ActionId;
-use common::ports::{SubmitError, UpdateQueue as _};
-use distributed::rabbit::RabbitQueue;
+use common::ports::SubmitError;
 use lapin::types::ShortString;
 use testkit::contract::queue::Fixture;
-use testkit::waiting::{eventually, within};
 
-use super::broker::{Look, Place, RECOVERY, accept, accept_in_the_end, update};
+use super::broker::{Look, Place, accept, accept_in_the_end, update};
 
 async fn fixture() -> Fixture {
     let place = Place::new();
@@ -82,58 +78,36 @@ async fn a_message_that_no_queue_takes_is_not_accepted() {
     assert_eq!(found.iter().map(|update| update.action_id.as_str()).collect::<Vec<_>>(), ["action-2"]);
 }
 
-/// The driver hands a returned message to any confirm; see `confirm_window`.
+/// Many returns at once, with several messages outstanding.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_many_messages_under_way_none_that_was_returned_counts_as_accepted() {
     let (place, look) = (Place::new(), Look::new().await);
     let rabbit = place.rabbit().await;
     let queue = Arc::new(rabbit.queue());
-    accept(&*queue, update(0)).await.expect("accepted");
-    let submitter = tokio::spawn(rounds(queue));
-    eventually(RECOVERY, "some messages", async || look.counts(&place.updates()).await.0 > 5).await;
-    look.delete(&place.updates()).await;
-    let rounds = within(RECOVERY, "rounds that are taken again", submitter).await.unwrap();
-
-    let mut found = HashSet::new();
-    for _ in 0..look.counts(&place.updates()).await.0 {
-        let body = look.get(&place.updates()).await.delivery.data;
-        found.extend(wire::decode_updates(&body).unwrap().updates.into_iter().map(|update| update.action_id));
-    }
-    // What was accepted before the queue went, went with it. A round is over before the next one starts, so what was
-    // accepted after the first refused round was accepted by the new queue.
-    let first_refused = rounds.iter().position(|taken| taken.len() < ROUND).expect("a round met the missing queue");
-    for action in rounds[first_refused + 1..].iter().flatten() {
-        assert!(found.contains(action), "{action} was accepted, and is nowhere");
-    }
-}
-
-/// Submissions at a time.
-const ROUND: usize = 20;
-
-/// Submits round after round until the queue went and ten rounds were taken whole again; who was accepted, by round.
-async fn rounds(queue: Arc<RabbitQueue>) -> Vec<Vec<ActionId>> {
-    let (mut rounds, mut whole_since_refusal) = (Vec::new(), None);
-    while whole_since_refusal < Some(10) {
-        let first = 1 + rounds.len() * ROUND;
-        // Spread over time, so that many messages are under way and not one.
-        let submissions = (first..first + ROUND).map(|n| {
+    for round in 0..5 {
+        accept_in_the_end(&*queue, 0).await;
+        look.delete(&place.updates()).await;
+        // Spread over time, so that several messages are under way and not one.
+        let submissions = (1..200).map(|n| 200 * round + n).map(|n| {
             let queue = Arc::clone(&queue);
-            async move {
-                for _ in 0..n % ROUND {
+            tokio::spawn(async move {
+                for _ in 0..n % 50 {
                     tokio::task::yield_now().await;
                 }
-                queue.submit(update(n), Duration::ZERO).await.is_ok().then(|| update(n).action_id)
-            }
+                accept(&*queue, update(n)).await.is_ok().then(|| update(n).action_id)
+            })
         });
-        let submissions: Vec<_> = submissions.map(tokio::spawn).collect();
-        let outcomes = futures_util::future::join_all(submissions).await;
-        let taken: Vec<_> = outcomes.into_iter().filter_map(Result::unwrap).collect();
-        whole_since_refusal = match whole_since_refusal {
-            Some(whole) if taken.len() == ROUND => Some(whole + 1),
-            None if taken.len() == ROUND => None,
-            _ => Some(0),
-        };
-        rounds.push(taken);
+        let outcomes = futures_util::future::join_all(submissions.collect::<Vec<_>>()).await;
+        let accepted: Vec<_> = outcomes.into_iter().filter_map(Result::unwrap).collect();
+        assert!(accepted.len() < 199, "none met the missing queue");
+
+        // Those that came after the queue was declared again.
+        let mut found = HashSet::new();
+        for _ in 0..look.counts(&place.updates()).await.0 {
+            let body = look.get(&place.updates()).await.delivery.data;
+            found.extend(wire::decode_updates(&body).unwrap().updates.into_iter().map(|update| update.action_id));
+        }
+        let lost: Vec<_> = accepted.iter().filter(|action| !found.contains(action)).collect();
+        assert!(lost.is_empty(), "accepted, and nowhere: {lost:?}");
     }
-    rounds
 }

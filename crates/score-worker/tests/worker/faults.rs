@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use common::clock::Timestamp;
 use common::ids::{BoardId, UserId};
 use common::ports::{
-    AppliedBatch, Event, EventBus, EventStream, FillStart, FillStep, IndexState, Ledger, Projected, QueueError, RankIndex,
-    StoreError,
+    AppliedBatch, Event, EventBus, EventStream, FillStart, FillStep, IndexState, Ledger, Projected, QueueError,
+    RankIndex, StoreError,
 };
 use common::score_update::ScoreUpdate;
 use common::standing::{BoardChange, Neighborhood, Placement, ScoreRow};

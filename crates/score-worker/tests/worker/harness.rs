@@ -72,8 +72,7 @@ impl Harness {
             refused: Mutex::default(),
             committed: Mutex::default(),
         };
-        let bus =
-            FaultyBus { gate: Arc::clone(&gate), sickness: Sickness::default(), published: Mutex::default() };
+        let bus = FaultyBus { gate: Arc::clone(&gate), sickness: Sickness::default(), published: Mutex::default() };
         Self {
             players: players(&*embedded.store, count).await,
             board,
@@ -112,7 +111,8 @@ impl Harness {
 
     /// So many messages of one update each; returns the updates.
     pub(crate) fn send(&self, count: usize) -> Vec<ScoreUpdate> {
-        let updates: Vec<_> = (0..count).map(|n| self.update(n % self.players.len(), 1 + (n as i64 * 7) % 13)).collect();
+        let updates: Vec<_> =
+            (0..count).map(|n| self.update(n % self.players.len(), 1 + (n as i64 * 7) % 13)).collect();
         updates.iter().for_each(|update| self.source.send(vec![update.clone()]));
         updates
     }

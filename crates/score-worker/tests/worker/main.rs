@@ -3,8 +3,8 @@
 // Helpers of tests are not tests to the lint.
 #![allow(clippy::unwrap_used)]
 
-mod faults;
 mod failures;
+mod faults;
 mod harness;
 mod killed;
 mod projections;
