@@ -3,11 +3,9 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use actix_http::ws::{handshake_response, verify_handshake};
 use actix_web::body::BoxBody;
-use actix_web::http::header::SEC_WEBSOCKET_PROTOCOL;
 use actix_web::web::{Data, Payload, ServiceConfig};
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{FromRequest as _, HttpRequest, HttpResponse, dev, web};
 use board_view::{Lookup, View};
 use common::error_code::{Details, ErrorCode, Refusal};
 use common::ids::BoardId;
@@ -51,9 +49,7 @@ struct Parameters {
 }
 
 async fn open(request: HttpRequest, payload: Payload, state: Data<FanoutState>) -> Result<HttpResponse, ApiError> {
-    verify_handshake(request.head()).map_err(|error| {
-        Refusal::new(ErrorCode::InvalidRequest, format!("this path takes WebSocket handshakes only: {error}"))
-    })?;
+    let response = negotiated(&request).await?;
     state.settings.allowed_origins.check(&request)?;
     let Parameters { board, limit, since } = parameters(&request)?;
     if state.is_draining() {
@@ -73,15 +69,20 @@ async fn open(request: HttpRequest, payload: Payload, state: Data<FanoutState>) 
     let (body, control) = socket(group, seen, state.groups.metrics.clone(), permit);
     actix_web::rt::spawn(inbound::read(payload, control));
 
-    let mut response = handshake_response(request.head());
-    if offers(&request, SUBPROTOCOL) {
-        response.insert_header((SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL));
-    }
-    let response = response.message_body(BoxBody::new(body)).map_err(|error| {
-        tracing::error!(%error, "a handshake could not be answered");
-        Refusal::internal()
-    })?;
-    Ok(HttpResponse::from(response))
+    Ok(response.set_body(BoxBody::new(body)))
+}
+
+/// The `101` answer, by actix-ws: the handshake of RFC 6455 and the subprotocol. Its session and message stream are not
+/// used: the session's channel would keep old frames in front of slow readers, and the message stream waits for the
+/// whole of a frame whatever size it announces.
+async fn negotiated(request: &HttpRequest) -> Result<HttpResponse, Refusal> {
+    let not_a_handshake = |error: actix_web::Error| {
+        Refusal::new(ErrorCode::InvalidRequest, format!("this path takes WebSocket handshakes only: {error}"))
+    };
+    let nothing = Payload::from_request(request, &mut dev::Payload::None).await.map_err(not_a_handshake)?;
+    let (response, _session, _messages) =
+        actix_ws::handle_with_protocols(request, nothing, &[SUBPROTOCOL]).map_err(not_a_handshake)?;
+    Ok(response)
 }
 
 fn parameters(request: &HttpRequest) -> Result<Parameters, Refusal> {
@@ -115,9 +116,4 @@ fn too_many_sockets() -> Refusal {
         .retry_after(RETRY_AFTER_S);
     refusal.details = Details::Limit("address-sockets");
     refusal
-}
-
-fn offers(request: &HttpRequest, subprotocol: &str) -> bool {
-    let offered = request.headers().get_all(SEC_WEBSOCKET_PROTOCOL).filter_map(|value| value.to_str().ok());
-    offered.flat_map(|value| value.split(',')).any(|one| one.trim() == subprotocol)
 }
