@@ -46,6 +46,15 @@ CREATE TABLE action_types (
     CHECK (proof <> 'token' OR min_points = max_points)
 );
 
+-- Keys with which game servers sign. Revoked ones stay: the audit names them.
+CREATE TABLE issuer_keys (
+    key_id     text COLLATE "C" PRIMARY KEY CHECK (key_id ~ '^[A-Za-z0-9_-]{1,64}$'),
+    name       text NOT NULL,
+    secret     bytea NOT NULL CHECK (octet_length(secret) = 32),
+    created_at timestamptz NOT NULL,
+    revoked_at timestamptz
+);
+
 CREATE TABLE scores (
     board      text COLLATE "C" NOT NULL REFERENCES boards,
     user_id    uuid NOT NULL REFERENCES users,

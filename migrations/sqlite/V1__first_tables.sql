@@ -45,6 +45,15 @@ CREATE TABLE action_types (
     CHECK (min_points <= default_points AND default_points <= max_points)
 ) STRICT, WITHOUT ROWID;
 
+-- Keys with which game servers sign. Revoked ones stay: the audit names them.
+CREATE TABLE issuer_keys (
+    key_id     TEXT    NOT NULL PRIMARY KEY,
+    name       TEXT    NOT NULL,
+    secret     BLOB    NOT NULL CHECK (length(secret) = 32),
+    created_at INTEGER NOT NULL,
+    revoked_at INTEGER
+) STRICT, WITHOUT ROWID;
+
 -- The newest row of every user on every board; a null score is the tombstone that a removal leaves.
 CREATE TABLE scores (
     board      TEXT    NOT NULL REFERENCES boards (id),

@@ -53,7 +53,51 @@ pub struct ActionRule {
     pub daily_cap: i64,
 }
 
+/// Rules that no action type may have.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum InvalidRule {
+    /// Beyond what a JSON number carries exactly.
+    #[error("points must be within ±{SCORE_LIMIT}")]
+    PointsTooLarge,
+    /// No points lie between them.
+    #[error("the fewest points must not be more than the most")]
+    BoundsReversed,
+    /// A client that sends none would be refused.
+    #[error("the default points must lie between the fewest and the most")]
+    DefaultOutOfBounds,
+    /// Whoever holds a token would choose its own points.
+    #[error("token proof is only for fixed points: the fewest and the most must be equal")]
+    TokenNeedsFixedPoints,
+    /// Below zero.
+    #[error("the daily cap must not be negative")]
+    NegativeCap,
+}
+
 impl ActionRule {
+    /// Whether a board may have this rule.
+    ///
+    /// # Errors
+    /// [`InvalidRule`], the first that applies.
+    pub fn check(&self) -> Result<(), InvalidRule> {
+        let too_large = |points: i64| !(-SCORE_LIMIT..=SCORE_LIMIT).contains(&points);
+        if [self.min_points, self.max_points, self.default_points].into_iter().any(too_large) {
+            return Err(InvalidRule::PointsTooLarge);
+        }
+        if self.min_points > self.max_points {
+            return Err(InvalidRule::BoundsReversed);
+        }
+        if !(self.min_points..=self.max_points).contains(&self.default_points) {
+            return Err(InvalidRule::DefaultOutOfBounds);
+        }
+        if self.proof == Proof::Token && self.min_points != self.max_points {
+            return Err(InvalidRule::TokenNeedsFixedPoints);
+        }
+        if self.daily_cap < 0 {
+            return Err(InvalidRule::NegativeCap);
+        }
+        Ok(())
+    }
+
     /// The points that an action brings under this rule.
     ///
     /// # Errors
@@ -131,4 +175,40 @@ pub fn built_in_rules() -> Vec<ActionRule> {
             daily_cap: 1_000,
         },
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rule(proof: Proof, min_points: i64, max_points: i64, default_points: i64, daily_cap: i64) -> ActionRule {
+        let action_type = ActionType::default_type();
+        ActionRule { action_type, proof, min_points, max_points, default_points, daily_cap }
+    }
+
+    #[test]
+    fn the_built_in_rules_and_the_widest_are_sound() {
+        for rule in built_in_rules() {
+            assert_eq!(rule.check(), Ok(()), "{rule:?}");
+        }
+        assert_eq!(rule(Proof::Issuer, -SCORE_LIMIT, SCORE_LIMIT, 0, 0).check(), Ok(()));
+        assert_eq!(rule(Proof::Token, 5, 5, 5, i64::MAX).check(), Ok(()));
+    }
+
+    #[test]
+    fn each_unsound_rule_is_named() {
+        use InvalidRule::*;
+        for (rule, expected) in [
+            (rule(Proof::Session, 1, SCORE_LIMIT + 1, 1, 1), PointsTooLarge),
+            (rule(Proof::Session, -SCORE_LIMIT - 1, 1, 1, 1), PointsTooLarge),
+            (rule(Proof::Session, i64::MIN, i64::MAX, 0, 1), PointsTooLarge),
+            (rule(Proof::Session, 2, 1, 1, 1), BoundsReversed),
+            (rule(Proof::Session, 1, 3, 4, 1), DefaultOutOfBounds),
+            (rule(Proof::Session, 1, 3, 0, 1), DefaultOutOfBounds),
+            (rule(Proof::Token, 1, 2, 1, 1), TokenNeedsFixedPoints),
+            (rule(Proof::Session, 1, 2, 1, -1), NegativeCap),
+        ] {
+            assert_eq!(rule.check(), Err(expected), "{rule:?}");
+        }
+    }
 }

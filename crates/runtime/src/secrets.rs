@@ -6,6 +6,7 @@
 //! DIR/auth/jwt-<kid>.pem            Ed25519 private keys of access tokens, PKCS#8; jwt-<kid>.pub.pem: retired, verifies only
 //! DIR/auth/jwt-active               the kid of the key that signs
 //! DIR/auth/signing-master           sessions' signing keys are derived from it; 32 bytes, base64url
+//! DIR/auth/signing-master.previous  the one before the last rotation, in gateway/ too
 //! DIR/auth/refresh-master           refresh tokens are made with it
 //! DIR/auth/caller-<service>         what that service shows to auth
 //! DIR/gateway/signing-master        verifies signatures of actions
@@ -22,12 +23,14 @@
 mod error;
 mod files;
 mod init;
+mod rotate;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use common::ids::SessionId;
 use common::ports::VerificationKey;
 use common::signature::SigningKey;
 use ed25519_dalek::pkcs8::{DecodePrivateKey as _, DecodePublicKey as _, EncodePrivateKey as _};
@@ -38,6 +41,7 @@ use zeroize::Zeroizing;
 pub use error::SecretsError;
 use files::Place;
 pub use init::{InitReport, init};
+pub use rotate::{RotatedKey, retire_token_key, rotate_signing_master, rotate_token_key};
 
 const AUTH: &str = "auth";
 const GATEWAY: &str = "gateway";
@@ -48,6 +52,7 @@ const KEY_PREFIX: &str = "jwt-";
 const ACTIVE_KEY: &str = "jwt-active";
 const CALLER_PREFIX: &str = "caller-";
 const SIGNING_MASTER: &str = "signing-master";
+const PREVIOUS_SIGNING_MASTER: &str = "signing-master.previous";
 const REFRESH_MASTER: &str = "refresh-master";
 const SERVICE_KEY: &str = "service-key";
 const PUBLIC_SUFFIX: &str = ".pub.pem";
@@ -127,6 +132,42 @@ impl fmt::Debug for TokenSigningKey {
     }
 }
 
+/// What sessions' signing keys are derived from, now and before the last rotation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SigningMasters {
+    /// Logins and refreshes give keys of this one.
+    pub current: SigningKey,
+    /// Sessions that were given a key before the rotation still sign with this one.
+    pub previous: Option<SigningKey>,
+}
+
+impl SigningMasters {
+    /// Without a rotation behind it.
+    #[must_use]
+    pub const fn only(current: SigningKey) -> Self {
+        Self { current, previous: None }
+    }
+
+    /// The keys that a session may sign with, the current one first; derived as they are asked for.
+    pub fn session_keys(&self, session: SessionId) -> impl Iterator<Item = SigningKey> + '_ {
+        std::iter::once(&self.current).chain(&self.previous).map(move |master| SigningKey::for_session(master, session))
+    }
+
+    /// Whether signatures by keys of `master` verify.
+    #[must_use]
+    pub fn verify_keys_of(&self, master: &SigningKey) -> bool {
+        self.current == *master || self.previous.as_ref() == Some(master)
+    }
+
+    fn read(root: &Path, dir: &Path) -> Result<Self, SecretsError> {
+        let previous = dir.join(PREVIOUS_SIGNING_MASTER);
+        let place = Place { root, path: &previous };
+        // This one first: a rotation that happens meanwhile is then read with a previous one too old, not with none.
+        let previous = place.read_if_present()?.map(|_| place.read_key()).transpose()?;
+        Ok(Self { current: read_key(root, &dir.join(SIGNING_MASTER))?, previous })
+    }
+}
+
 /// What auth holds: the only service that can make tokens.
 #[derive(Clone, Debug)]
 pub struct AuthSecrets {
@@ -134,8 +175,8 @@ pub struct AuthSecrets {
     pub active_key: TokenSigningKey,
     /// Every key that verifies them, the active one among them, by kid.
     pub verification_keys: Vec<VerificationKey>,
-    /// Sessions' signing keys are derived from it.
-    pub signing_master: SigningKey,
+    /// Sessions' signing keys are derived from them.
+    pub signing_masters: SigningMasters,
     /// Refresh tokens are made with it.
     pub refresh_master: SigningKey,
     /// Who may call auth, and what each shows.
@@ -149,7 +190,7 @@ impl AuthSecrets {
     /// [`SecretsError`] naming the file and the next step.
     pub fn load(root: &Path) -> Result<Self, SecretsError> {
         let dir = root.join(AUTH);
-        let signing_master = read_key(root, &dir.join(SIGNING_MASTER))?;
+        let signing_masters = SigningMasters::read(root, &dir)?;
         let refresh_master = read_key(root, &dir.join(REFRESH_MASTER))?;
         let ring = KeyRing::read(root, &dir)?;
         let active_path = dir.join(ACTIVE_KEY);
@@ -163,7 +204,7 @@ impl AuthSecrets {
         Ok(Self {
             active_key,
             verification_keys: ring.verification_keys(),
-            signing_master,
+            signing_masters,
             refresh_master,
             callers: read_callers(root, &dir)?,
         })
@@ -173,8 +214,8 @@ impl AuthSecrets {
 /// What a gateway holds: it verifies tokens and signatures, and is let in by auth.
 #[derive(Clone, Debug)]
 pub struct GatewaySecrets {
-    /// Sessions' signing keys are derived from it.
-    pub signing_master: SigningKey,
+    /// Sessions' signing keys are derived from them.
+    pub signing_masters: SigningMasters,
     /// Shown to auth.
     pub service_key: ServiceKey,
     /// Verify access tokens; auth's own list replaces them once it was asked.
@@ -189,7 +230,7 @@ impl GatewaySecrets {
     pub fn load(root: &Path) -> Result<Self, SecretsError> {
         let dir = root.join(GATEWAY);
         Ok(Self {
-            signing_master: read_key(root, &dir.join(SIGNING_MASTER))?,
+            signing_masters: SigningMasters::read(root, &dir)?,
             service_key: read_service_key(root, &dir.join(SERVICE_KEY))?,
             verification_keys: KeyRing::read(root, &dir)?.verification_keys(),
         })

@@ -5,9 +5,11 @@
 
 mod accounts;
 mod authority;
+mod board_rules;
 mod events;
 mod guard;
 mod health;
+mod issuer_keys;
 
 mod queue;
 mod ranks;
@@ -15,9 +17,11 @@ mod truth;
 
 pub use accounts::{AccountCreated, Accounts};
 pub use authority::{Authority, VerificationKey};
+pub use board_rules::BoardRules;
 pub use events::{Event, EventBus, EventStream, Signal};
 pub use guard::{ANSWER_KEPT_S, Admission, AdmissionRequest, Guard, KeyClaim, KeyState, RESERVATION_MS, StoredAnswer};
 pub use health::Dependency;
+pub use issuer_keys::{IssuerKey, IssuerKeys, ListedIssuerKey, NewIssuerKey};
 
 pub use queue::{Delivery, DeliveryTag, PendingMarks, QueueError, SubmitError, Submitted, UpdateQueue, UpdateSource};
 pub use ranks::{FillStart, FillStep, IndexState, Projected, RankIndex};

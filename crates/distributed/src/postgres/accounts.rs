@@ -72,7 +72,7 @@ impl Accounts for PgStore {
 
 impl PgStore {
     /// One statement that changes rows, in a transaction of its own; how many.
-    async fn change(&self, sql: &'static str, params: &Params<'_>) -> Result<u64, StoreError> {
+    pub(super) async fn change(&self, sql: &'static str, params: &Params<'_>) -> Result<u64, StoreError> {
         self.counted(match self.lease().await {
             Ok(lease) => lease.execute(sql, params).await,
             Err(error) => Err(error),

@@ -13,9 +13,11 @@ use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
 use tokio_postgres::NoTls;
 
 mod accounts;
+mod board_rules;
 mod dependency;
 mod error;
 mod facts;
+mod issuer_keys;
 mod lease;
 mod ledger;
 mod metrics;

@@ -241,4 +241,44 @@ statements! {
     /// Sessions that were ended at or after a time.
     REVOCATIONS = "
         SELECT session_id, revoked_at FROM sessions WHERE revoked_at >= $1 ORDER BY revoked_at, session_id";
+
+    // ---- boards and issuer keys, for the operator -------------------------------------------------------------------
+
+    /// A new board with its rules, unless there is one of that name.
+    CREATE_BOARD = "
+        WITH made AS (
+            INSERT INTO boards (board, epoch) VALUES ($1, $2) ON CONFLICT (board) DO NOTHING RETURNING board
+        ), ruled AS (
+            INSERT INTO action_types (board, action_type, proof, min_points, max_points, default_points, daily_cap)
+            SELECT made.board, r.* FROM made CROSS JOIN
+                unnest($3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[]) AS r
+        )
+        SELECT board FROM made";
+
+    /// Adds an action type to a board that there is, or replaces it.
+    SET_ACTION_TYPE = "
+        INSERT INTO action_types (board, action_type, proof, min_points, max_points, default_points, daily_cap)
+        SELECT board, $2, $3, $4, $5, $6, $7 FROM boards WHERE board = $1
+        ON CONFLICT (board, action_type) DO UPDATE SET proof = excluded.proof, min_points = excluded.min_points,
+            max_points = excluded.max_points, default_points = excluded.default_points, daily_cap = excluded.daily_cap";
+
+    /// Takes an action type off a board.
+    REMOVE_ACTION_TYPE = "
+        DELETE FROM action_types WHERE board = $1 AND action_type = $2";
+
+    /// A new issuer key.
+    CREATE_ISSUER_KEY = "
+        INSERT INTO issuer_keys (key_id, name, secret, created_at) VALUES ($1, $2, $3, $4)";
+
+    /// Every issuer key, without secrets.
+    LIST_ISSUER_KEYS = "
+        SELECT key_id, name, created_at, revoked_at FROM issuer_keys ORDER BY created_at, key_id";
+
+    /// Takes an issuer key out of use.
+    REVOKE_ISSUER_KEY = "
+        UPDATE issuer_keys SET revoked_at = $2 WHERE key_id = $1 AND revoked_at IS NULL";
+
+    /// The issuer keys in use.
+    ACTIVE_ISSUER_KEYS = "
+        SELECT key_id, secret FROM issuer_keys WHERE revoked_at IS NULL ORDER BY key_id";
 }

@@ -1,8 +1,9 @@
-//! Making boards.
+//! Making boards, and changing their rules.
 
+use async_trait::async_trait;
 use common::board::ActionRule;
-use common::ids::BoardId;
-use common::ports::StoreError;
+use common::ids::{ActionType, BoardId};
+use common::ports::{BoardRules, StoreError};
 use common::state::Epoch;
 use rusqlite::{Connection, params};
 
@@ -19,6 +20,57 @@ impl SqliteStore {
         let (board, epoch, rules) = (board.clone(), epoch.clone(), rules.to_vec());
         self.writer.run(move |connection| Ok::<_, Failure>(insert_board(connection, &board, &epoch, &rules)?)).await
     }
+}
+
+#[async_trait]
+impl BoardRules for SqliteStore {
+    async fn create_board(&self, board: &BoardId, epoch: &Epoch, rules: &[ActionRule]) -> Result<bool, StoreError> {
+        // The inherent one.
+        Self::create_board(self, board, epoch, rules).await
+    }
+
+    async fn set_action_type(&self, board: &BoardId, rule: &ActionRule) -> Result<bool, StoreError> {
+        let (board, rule) = (board.clone(), rule.clone());
+        self.writer
+            .run(move |connection| {
+                let known = "SELECT EXISTS (SELECT 1 FROM boards WHERE id = ?1)";
+                if !connection.query_row(known, [board.as_str()], |row| row.get::<_, bool>(0))? {
+                    return Ok::<_, Failure>(false);
+                }
+                write_rule(connection, &board, &rule)?;
+                Ok(true)
+            })
+            .await
+    }
+
+    async fn remove_action_type(&self, board: &BoardId, action_type: &ActionType) -> Result<bool, StoreError> {
+        let (board, action_type) = (board.clone(), action_type.clone());
+        let sql = "DELETE FROM action_types WHERE board = ?1 AND action_type = ?2";
+        let removed = self.writer.run(move |connection| {
+            Ok::<_, Failure>(connection.execute(sql, [board.as_str(), action_type.as_str()])?)
+        });
+        Ok(removed.await? == 1)
+    }
+}
+
+/// Adds an action type, or replaces the one of that name.
+fn write_rule(connection: &Connection, board: &BoardId, rule: &ActionRule) -> rusqlite::Result<()> {
+    connection.execute(
+        "INSERT INTO action_types (board, action_type, proof, min_points, max_points, default_points, daily_cap)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+         ON CONFLICT (board, action_type) DO UPDATE SET proof = excluded.proof, min_points = excluded.min_points,
+            max_points = excluded.max_points, default_points = excluded.default_points, daily_cap = excluded.daily_cap",
+        params![
+            board.as_str(),
+            rule.action_type.as_str(),
+            rule.proof.as_str(),
+            rule.min_points,
+            rule.max_points,
+            rule.default_points,
+            rule.daily_cap,
+        ],
+    )?;
+    Ok(())
 }
 
 /// Makes a board inside the caller's transaction. `false`: it exists.

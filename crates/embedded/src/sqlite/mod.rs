@@ -9,6 +9,7 @@ mod columns;
 mod connection;
 mod dead_letters;
 mod failure;
+mod issuer_keys;
 mod ledger;
 mod readers;
 mod schema;

@@ -51,6 +51,35 @@ pub enum SecretsError {
         /// The other.
         other: PathBuf,
     },
+    /// The key that signs cannot be taken away.
+    #[error("{kid} is the key that signs; run `scoreboard key rotate {}` first, then retire it", root.display())]
+    Active {
+        /// The key.
+        kid: String,
+        /// The directory.
+        root: PathBuf,
+    },
+    /// There is no such key.
+    #[error("{} holds no key {kid}", root.display())]
+    UnknownKey {
+        /// What was asked for.
+        kid: String,
+        /// The directory.
+        root: PathBuf,
+    },
+    /// Players hold keys of the version that would be lost.
+    #[error(
+        "{} is {age_s} s old: players may still sign with keys of the master before the last one. Wait until it is {needed_s} s old; \
+         if the master was stolen, remove this file first, and these players log in again", path.display()
+    )]
+    RotatedTooLately {
+        /// The previous master's file.
+        path: PathBuf,
+        /// Seconds since the last rotation.
+        age_s: u64,
+        /// Seconds that a rotation needs.
+        needed_s: u64,
+    },
     /// The system has no randomness to give.
     #[error("the system gives no random bytes")]
     Randomness(#[source] Box<dyn std::error::Error + Send + Sync>),

@@ -127,6 +127,28 @@ pub(super) fn create_file(path: &Path, content: &str) -> Result<bool, SecretsErr
     Ok(created)
 }
 
+/// Writes a file that only its owner can read, whole or not at all, over one that may be there.
+pub(super) fn replace_file(path: &Path, content: &str) -> Result<(), SecretsError> {
+    let failed = |source| SecretsError::Io { operation: "replace", path: path.to_owned(), source };
+    let temporary = temporary_name(path)?;
+    let written = write_new(&temporary, content).and_then(|()| fs::rename(&temporary, path));
+    if written.is_err() {
+        // Best effort: the error of the write is what is told.
+        let _ = fs::remove_file(&temporary);
+    }
+    written.and_then(|()| sync_directory_of(path)).map_err(failed)
+}
+
+/// Removes a file. `false`: there was none.
+pub(super) fn remove_file(path: &Path) -> Result<bool, SecretsError> {
+    let removed = match fs::remove_file(path) {
+        Ok(()) => sync_directory_of(path).map(|()| true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    };
+    removed.map_err(|source| SecretsError::Io { operation: "remove", path: path.to_owned(), source })
+}
+
 fn temporary_name(path: &Path) -> Result<PathBuf, SecretsError> {
     let mut suffix = [0; 8];
     fill_random(&mut suffix)?;

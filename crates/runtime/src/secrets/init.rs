@@ -86,14 +86,7 @@ impl InitReport {
     fn token_keys(&mut self, root: &Path, own: &Path, verifiers: &[PathBuf]) -> Result<(), SecretsError> {
         let mut ring = KeyRing::read_if_present(root, own)?;
         if ring.private.is_empty() {
-            let mut seed = Zeroizing::new([0; 32]);
-            fill_random(seed.as_mut())?;
-            let key = TokenSigningKey::from_seed(&seed);
-            let path = own.join(format!("{KEY_PREFIX}{}{PRIVATE_SUFFIX}", key.kid()));
-            let pem = key
-                .key
-                .to_pkcs8_pem(LineEnding::LF)
-                .map_err(|_| Place { root, path: &path }.malformed("cannot be written: the key has no PKCS#8 form"))?;
+            let (path, pem) = new_token_key(root, own)?;
             self.file(&path, &pem)?;
             ring = KeyRing::read(root, own)?;
         } else {
@@ -112,7 +105,20 @@ impl InitReport {
     }
 }
 
-fn public_pem(root: &Path, path: &Path, key: &[u8; 32]) -> Result<String, SecretsError> {
+/// A new private key with the file that it belongs in.
+pub(super) fn new_token_key(root: &Path, dir: &Path) -> Result<(PathBuf, Zeroizing<String>), SecretsError> {
+    let mut seed = Zeroizing::new([0; 32]);
+    fill_random(seed.as_mut())?;
+    let key = TokenSigningKey::from_seed(&seed);
+    let path = dir.join(format!("{KEY_PREFIX}{}{PRIVATE_SUFFIX}", key.kid()));
+    let pem = key
+        .key
+        .to_pkcs8_pem(LineEnding::LF)
+        .map_err(|_| Place { root, path: &path }.malformed("cannot be written: the key has no PKCS#8 form"))?;
+    Ok((path, pem))
+}
+
+pub(super) fn public_pem(root: &Path, path: &Path, key: &[u8; 32]) -> Result<String, SecretsError> {
     ed25519_dalek::VerifyingKey::from_bytes(key)
         .ok()
         .and_then(|key| key.to_public_key_pem(LineEnding::LF).ok())
