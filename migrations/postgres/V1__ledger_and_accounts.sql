@@ -23,6 +23,8 @@ CREATE TABLE sessions (
     expires_at    timestamptz NOT NULL,
     revoked_at    timestamptz
 ) WITH (fillfactor = 80); -- a rotation touches no index: room on the page keeps it there (HOT)
+-- A user's own sessions.
+CREATE INDEX sessions_open ON sessions (user_id) WHERE revoked_at IS NULL;
 CREATE INDEX sessions_revoked ON sessions (revoked_at) WHERE revoked_at IS NOT NULL;
 
 CREATE TABLE boards (

@@ -24,6 +24,8 @@ CREATE TABLE sessions (
     CHECK ((previous_hash IS NULL) = (rotated_at IS NULL))
 ) STRICT, WITHOUT ROWID;
 
+-- A user's own sessions.
+CREATE INDEX sessions_open ON sessions (user) WHERE revoked_at IS NULL;
 CREATE INDEX sessions_revoked ON sessions (revoked_at) WHERE revoked_at IS NOT NULL;
 
 CREATE TABLE boards (

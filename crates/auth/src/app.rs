@@ -4,9 +4,10 @@ use std::net::TcpListener;
 use std::sync::Arc;
 
 use common::clock::Clock;
-use common::ports::{Accounts, EventBus};
+use common::ports::{Accounts, EventBus, IssuerKeys};
 use runtime::access_token::InvalidVerificationKey;
 use runtime::secrets::AuthSecrets;
+use runtime::settings::{Registration, Settings};
 use tokio_util::sync::CancellationToken;
 
 use crate::callers::RequireServiceKey;
@@ -20,6 +21,8 @@ use crate::service::AuthService;
 pub struct AuthPorts {
     /// Accounts and sessions.
     pub accounts: Arc<dyn Accounts>,
+    /// Keys of game servers.
+    pub issuer_keys: Arc<dyn IssuerKeys>,
     /// Tells nodes of ended sessions.
     pub events: Arc<dyn EventBus>,
     /// The present.
@@ -31,8 +34,13 @@ pub struct AuthPorts {
 impl AuthPorts {
     /// With the system's randomness.
     #[must_use]
-    pub fn new(accounts: Arc<dyn Accounts>, events: Arc<dyn EventBus>, clock: Arc<dyn Clock>) -> Self {
-        Self { accounts, events, clock, entropy: Arc::new(SystemEntropy) }
+    pub fn new(
+        accounts: Arc<dyn Accounts>,
+        issuer_keys: Arc<dyn IssuerKeys>,
+        events: Arc<dyn EventBus>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self { accounts, issuer_keys, events, clock, entropy: Arc::new(SystemEntropy) }
     }
 }
 
@@ -43,13 +51,32 @@ pub struct AuthSettings {
     pub secrets: AuthSecrets,
     /// Passwords that are hashed at a time; each takes a core and 19 MiB for some ten milliseconds.
     pub password_hashes_at_once: usize,
+    /// For how long rotated keys are published before they sign. Milliseconds.
+    pub rotation_overlap_ms: i64,
+    /// Whether strangers may register. An operator's command line always may.
+    pub registration: Registration,
 }
 
 impl AuthSettings {
-    /// With two passwords at a time.
+    /// With two passwords at a time, open to everybody, and a minute between publishing a key and using it.
     #[must_use]
     pub const fn new(secrets: AuthSecrets) -> Self {
-        Self { secrets, password_hashes_at_once: 2 }
+        Self {
+            secrets,
+            password_hashes_at_once: 2,
+            rotation_overlap_ms: 60_000,
+            registration: Registration::Open,
+        }
+    }
+
+    /// As the process's settings say.
+    #[must_use]
+    pub fn read(settings: &Settings, secrets: AuthSecrets) -> Self {
+        Self {
+            rotation_overlap_ms: i64::from(settings.auth.rotation_overlap_s) * 1000,
+            registration: settings.auth.registration,
+            ..Self::new(secrets)
+        }
     }
 }
 

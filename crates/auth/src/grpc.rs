@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use common::clock::Timestamp;
 use common::error_code::Refusal;
+use common::ids::{ActionId, ActionType, BoardId, InvalidValue, UserId};
 use common::ports::Authority;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
@@ -20,7 +21,8 @@ use wire::v1::auth_service_server::{self, AuthServiceServer};
 use wire::{status_from_refusal, v1};
 
 use crate::app::BuildError;
-use crate::callers::{RequireServiceKey, require_gateway};
+use crate::action_signing::ActionToSign;
+use crate::callers::{RequireServiceKey, require_game_server, require_gateway};
 use crate::service::AuthService;
 
 /// The largest request: a password of 128 characters of 4 bytes, or a token of 4 KiB. Bytes.
@@ -141,6 +143,16 @@ async fn answer<D, M>(work: impl Future<Output = Result<D, Refusal>>, message: i
     }
 }
 
+#[allow(clippy::needless_pass_by_value)] // for `map_err`
+fn damaged(message: wire::DamagedMessage) -> Status {
+    Status::invalid_argument(message.to_string())
+}
+
+#[allow(clippy::needless_pass_by_value)] // for `answer`
+fn ended_sessions(ended: Vec<common::ids::SessionId>) -> v1::EndedSessions {
+    v1::EndedSessions { session_ids: ended.iter().map(ToString::to_string).collect() }
+}
+
 type Answer<M> = Result<Response<M>, Status>;
 
 #[tonic::async_trait]
@@ -174,6 +186,29 @@ impl auth_service_server::AuthService for AuthGrpc {
         answer(self.service.logout(session), |()| v1::LogoutResponse {}).await
     }
 
+    async fn logout_all(&self, request: Request<v1::LogoutAllRequest>) -> Answer<v1::EndedSessions> {
+        require_gateway(&request)?;
+        let user = wire::auth::user_id(&request.get_ref().user_id).map_err(damaged)?;
+        answer(self.service.logout_all(user), ended_sessions).await
+    }
+
+    async fn change_password(&self, request: Request<v1::ChangePasswordRequest>) -> Answer<v1::EndedSessions> {
+        require_gateway(&request)?;
+        let v1::ChangePasswordRequest { user_id, session_id, current_password, new_password } = request.into_inner();
+        let user = wire::auth::user_id(&user_id).map_err(damaged)?;
+        let session = wire::auth::session_id(&session_id).map_err(damaged)?;
+        answer(self.service.change_password(user, session, &current_password, &new_password), ended_sessions).await
+    }
+
+    async fn sessions(&self, request: Request<v1::SessionsRequest>) -> Answer<v1::SessionsResponse> {
+        require_gateway(&request)?;
+        let user = wire::auth::user_id(&request.get_ref().user_id).map_err(damaged)?;
+        answer(self.service.sessions(user), |open| v1::SessionsResponse {
+            sessions: open.iter().map(Into::into).collect(),
+        })
+        .await
+    }
+
     async fn validate_token(&self, request: Request<v1::ValidateTokenRequest>) -> Answer<v1::ValidateTokenResponse> {
         let token = request.into_inner().access_token;
         answer(self.service.validate(&token), |claims| v1::ValidateTokenResponse {
@@ -197,4 +232,34 @@ impl auth_service_server::AuthService for AuthGrpc {
         })
         .await
     }
+
+    async fn issuer_keys(&self, request: Request<v1::IssuerKeysRequest>) -> Answer<v1::IssuerKeysResponse> {
+        require_gateway(&request)?;
+        let message = |keys: Vec<_>| v1::IssuerKeysResponse { keys: keys.iter().map(Into::into).collect() };
+        answer(self.service.issuer_keys(), message).await
+    }
+
+    async fn sign_action(&self, request: Request<v1::SignActionRequest>) -> Answer<v1::SignActionResponse> {
+        let caller = require_game_server(&request)?;
+        let action = action_to_sign(request.get_ref()).map_err(|error| status_from_refusal(&error.into()))?;
+        answer(async { self.service.sign_action(caller.name(), &action) }, |signed| {
+            tracing::info!(caller = caller.name(), user = %action.user, board = %action.board, action = %action.action_id, key_id = signed.key_id, "an action was signed");
+            v1::SignActionResponse { signature: signed.signature, timestamp: signed.timestamp, key_id: signed.key_id }
+        })
+        .await
+    }
+}
+
+/// The same forms and defaults as in an update.
+fn action_to_sign(request: &v1::SignActionRequest) -> Result<ActionToSign, InvalidValue> {
+    let wrong_user = || InvalidValue::new("userId", "must be a UUID with hyphens");
+    let board = Some(request.board.as_str()).filter(|board| !board.is_empty()).map(BoardId::parse).transpose()?;
+    let kind = Some(request.action_type.as_str()).filter(|kind| !kind.is_empty()).map(ActionType::parse).transpose()?;
+    Ok(ActionToSign {
+        user: UserId::parse(&request.user_id).ok_or_else(wrong_user)?,
+        board: board.unwrap_or_else(BoardId::global),
+        action_id: ActionId::parse(&request.action_id)?,
+        action_type: kind.unwrap_or_else(ActionType::default_type),
+        points: request.points,
+    })
 }

@@ -11,6 +11,7 @@
 //! ```
 
 mod access_tokens;
+mod action_signing;
 mod app;
 mod callers;
 mod common_passwords;
@@ -22,8 +23,10 @@ mod password_rules;
 mod refresh_tokens;
 mod revocation_memory;
 mod service;
+mod signing_keys;
 mod store_calls;
 
+pub use action_signing::{ActionSignature, ActionToSign};
 pub use app::{AuthApp, AuthPorts, AuthSettings, BuildError};
 pub use callers::{Caller, RequireServiceKey};
 pub use entropy::{Entropy, SystemEntropy};

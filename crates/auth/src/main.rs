@@ -22,9 +22,14 @@ async fn run(process: Process) -> Result<(), Failure> {
         AuthSecrets::load(process.secrets_dir()?).map_err(|error| Failure::new(Exit::Config, causes(&error)))?;
     let (grpc, admin) = (process.bind_grpc()?, process.bind_admin()?);
 
-    let ports = AuthPorts::new(servers.store.clone(), Arc::new(servers.rabbit.bus()), clock);
-    let app = AuthApp::build(ports, &AuthSettings::new(secrets), grpc)
+    let ports = AuthPorts::new(servers.store.clone(), servers.store.clone(), Arc::new(servers.rabbit.bus()), clock);
+    let app = AuthApp::build(ports, &AuthSettings::read(&process.settings, secrets), grpc)
         .map_err(|error| Failure::new(Exit::Bug, causes(&error)))?;
+    let (service, dir) = (app.service(), process.secrets_dir()?.to_owned());
+    process.lifecycle.on_hangup(move || {
+        let secrets = AuthSecrets::load(&dir).map_err(|error| Failure::new(Exit::Config, causes(&error)))?;
+        service.reload(&secrets).map_err(|error| Failure::new(Exit::Config, causes(&error)))
+    })?;
     process.lifecycle.spawn("auth", app.run(process.lifecycle.stop_token()));
     // Not the broker: whoever misses the end of a session reads it from the database.
     let ended = process.run_until_stopped(admin, vec![servers.database()]).await;

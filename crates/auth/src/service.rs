@@ -1,19 +1,25 @@
 //! [`Authority`] over the stores.
 
+mod own_sessions;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use common::account::{Account, NewAccount, NewSession, RefreshRotation, Revocation, Rotated, TokenGrant};
+use common::account::{
+    Account, NewAccount, NewSession, OpenSession, RefreshRotation, Revocation, Rotated, TokenGrant,
+};
 use common::clock::{Clock, Timestamp};
 use common::error_code::{ErrorCode, Refusal};
 use common::ids::{SessionId, UserId, Username};
-use common::ports::{AccountCreated, Accounts, Authority, Event, EventBus, VerificationKey};
+use common::ports::{AccountCreated, Accounts, Authority, Event, EventBus, IssuerKey, IssuerKeys, VerificationKey};
 use common::signature::SigningKey;
 use runtime::access_token::{ACCESS_TOKEN_LIFETIME_S, AccessTokenVerifier, Claims};
+use runtime::secrets::AuthSecrets;
+use runtime::settings::Registration;
 use uuid::Uuid;
 
-use crate::access_tokens::AccessTokens;
+use crate::action_signing::{ActionSignature, ActionSigner, ActionToSign};
 use crate::app::{AuthPorts, AuthSettings, BuildError};
 use crate::entropy::{Entropy, random_uuid};
 use crate::metrics::{Ended, Metrics};
@@ -21,6 +27,7 @@ use crate::password_hasher::{HashError, PasswordHasher};
 use crate::password_rules::check_new_password;
 use crate::refresh_tokens::{RefreshName, RefreshTokens, refresh_hash};
 use crate::revocation_memory::RevocationMemory;
+use crate::signing_keys::SigningKeys;
 use crate::store_calls::{ask, chain};
 
 /// Seconds that a refresh token lives; its successor lives as long again.
@@ -35,14 +42,15 @@ const ANNOUNCE_DEADLINE: Duration = Duration::from_millis(250);
 /// Accounts, sessions, tokens and keys.
 pub struct AuthService {
     accounts: Arc<dyn Accounts>,
+    issuer_keys: Arc<dyn IssuerKeys>,
+    action_signer: ActionSigner,
     events: Arc<dyn EventBus>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     passwords: PasswordHasher,
-    access_tokens: AccessTokens,
+    keys: SigningKeys,
     refresh_tokens: RefreshTokens,
-    signing_master: SigningKey,
-    verification_keys: Vec<VerificationKey>,
+    registration: Registration,
     verifier: AccessTokenVerifier,
     revocations: RevocationMemory,
     metrics: Metrics,
@@ -62,13 +70,15 @@ impl AuthService {
                 Arc::clone(&ports.entropy),
                 metrics.clone(),
             )?,
-            access_tokens: AccessTokens::new(&secrets.active_key).map_err(|error| BuildError::Key(Box::new(error)))?,
+            keys: SigningKeys::new(secrets, settings.rotation_overlap_ms)
+                .map_err(|error| BuildError::Key(Box::new(error)))?,
+            registration: settings.registration,
             refresh_tokens: RefreshTokens::new(secrets.refresh_master.clone()),
-            signing_master: secrets.signing_master.clone(),
-            verification_keys: secrets.verification_keys.clone(),
             verifier: AccessTokenVerifier::new(secrets.verification_keys.clone(), Arc::clone(&ports.clock))?,
             revocations: RevocationMemory::default(),
             accounts: ports.accounts,
+            issuer_keys: ports.issuer_keys,
+            action_signer: ActionSigner::new(secrets),
             events: ports.events,
             clock: ports.clock,
             entropy: ports.entropy,
@@ -80,6 +90,30 @@ impl AuthService {
     #[must_use]
     pub const fn passwords(&self) -> &PasswordHasher {
         &self.passwords
+    }
+
+    /// Takes over what an operator rotated. New keys are published at once, and sign once the overlap is over (see
+    /// [`AuthSettings::rotation_overlap_ms`]); keys that are gone are refused at once. The master of refresh tokens and
+    /// the callers' keys stay as they were.
+    ///
+    /// # Errors
+    /// [`BuildError`] when a key cannot be used; then everything stays as it was.
+    pub fn reload(&self, secrets: &AuthSecrets) -> Result<(), BuildError> {
+        let now = self.clock.now();
+        self.verifier.replace_keys(secrets.verification_keys.clone())?;
+        let from = self.keys.replace(secrets, now).map_err(|error| BuildError::Key(Box::new(error)))?;
+        tracing::info!(kid = secrets.active_key.kid(), signs_from = %from, "keys were read again");
+        Ok(())
+    }
+
+    /// Signs an action, now, for a caller that showed a service key of its own. That it was earned is the caller's word;
+    /// whether the board takes it is decided when it is submitted.
+    ///
+    /// # Errors
+    /// `forbidden` for callers that may not sign.
+    pub fn sign_action(&self, caller: &str, action: &ActionToSign) -> Result<ActionSignature, Refusal> {
+        let refused = || Refusal::new(ErrorCode::Forbidden, "this caller may not have actions signed");
+        self.action_signer.sign(caller, action, self.clock.now()).ok_or_else(refused)
     }
 
     /// Whose token this is, if its session has not been ended. For callers that cannot verify by themselves;
@@ -100,6 +134,9 @@ impl AuthService {
     }
 
     async fn create_account(&self, username: &str, password: &str) -> Result<(UserId, String), Refusal> {
+        if self.registration == Registration::Closed {
+            return Err(Refusal::new(ErrorCode::Forbidden, "registration is closed; an operator creates accounts here"));
+        }
         let name = Username::parse(username)?;
         check_new_password(&name, password)?;
         let password_hash = self.passwords.hash(password).await.map_err(refuse_hash)?;
@@ -185,7 +222,8 @@ impl AuthService {
         refresh_token: String,
         now: Timestamp,
     ) -> Result<TokenGrant, Refusal> {
-        let token = self.access_tokens.issue(user, username, session, now, self.new_uuid()?);
+        let signer = self.keys.signer(now);
+        let token = signer.access_tokens.issue(user, username, session, now, self.new_uuid()?);
         let access_token = token.map_err(|error| {
             tracing::error!(error = chain(&error), "no access token can be made");
             Refusal::internal()
@@ -197,7 +235,7 @@ impl AuthService {
             refresh_expires_in_s: REFRESH_TOKEN_LIFETIME_S,
             user,
             username: username.to_owned(),
-            signing_key: SigningKey::for_session(&self.signing_master, session),
+            signing_key: SigningKey::for_session(&signer.masters.current, session),
         })
     }
 
@@ -256,12 +294,38 @@ impl Authority for AuthService {
         Ok(())
     }
 
+    async fn change_password(
+        &self,
+        user: UserId,
+        session: SessionId,
+        current_password: &str,
+        new_password: &str,
+    ) -> Result<Vec<SessionId>, Refusal> {
+        self.set_password(user, session, current_password, new_password).await
+    }
+
+    async fn logout_all(&self, user: UserId) -> Result<Vec<SessionId>, Refusal> {
+        self.end_all_sessions(user).await
+    }
+
+    async fn sessions(&self, user: UserId) -> Result<Vec<OpenSession>, Refusal> {
+        self.open_sessions_of(user).await
+    }
+
     async fn verification_keys(&self) -> Result<Vec<VerificationKey>, Refusal> {
-        Ok(self.verification_keys.clone())
+        Ok(self.keys.published().to_vec())
     }
 
     async fn revocations(&self, since: Timestamp) -> Result<Vec<Revocation>, Refusal> {
         ask("read revocations", || self.accounts.revocations(since)).await
+    }
+
+    async fn issuer_keys(&self) -> Result<Vec<IssuerKey>, Refusal> {
+        let mut keys = ask("read issuer keys", || self.issuer_keys.active_issuer_keys()).await?;
+        // Ours win: a stored key of the same name could sign for a caller.
+        keys.retain(|key| self.action_signer.keys().all(|own| own.key_id != key.key_id));
+        keys.extend(self.action_signer.keys().cloned());
+        Ok(keys)
     }
 }
 

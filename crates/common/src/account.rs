@@ -117,3 +117,31 @@ pub struct Revocation {
     /// When it was ended.
     pub revoked_at: Timestamp,
 }
+
+/// A session that can still be refreshed, as its owner sees it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct OpenSession {
+    /// The session.
+    pub session: SessionId,
+    /// When its login was.
+    pub created_at: Timestamp,
+    /// When its tokens were last exchanged; its login if they never were.
+    pub last_used_at: Timestamp,
+    /// When its refresh token stops working.
+    pub expires_at: Timestamp,
+}
+
+/// A wish to change a password. Never printed.
+#[derive(Clone)]
+pub struct PasswordChange {
+    /// Whose.
+    pub user: UserId,
+    /// The hash that the current password was compared with.
+    pub from_hash: String,
+    /// The new one's, in PHC form.
+    pub to_hash: String,
+    /// The session that goes on; all others end.
+    pub keep: SessionId,
+    /// Now.
+    pub now: Timestamp,
+}

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use common::account::{Revocation, TokenGrant};
+use common::account::{OpenSession, Revocation, TokenGrant};
 use common::clock::Timestamp;
 use common::error_code::Refusal;
 use common::ids::{SessionId, UserId};
-use common::ports::{Authority, Dependency, VerificationKey};
+use common::ports::{Authority, Dependency, IssuerKey, VerificationKey};
 use runtime::secrets::ServiceKey;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
@@ -114,6 +114,34 @@ impl Authority for GrpcAuthority {
         taken("logout", self.calls.clone().logout(request).await, |_| Ok(()))
     }
 
+    async fn change_password(
+        &self,
+        user: UserId,
+        session: SessionId,
+        current_password: &str,
+        new_password: &str,
+    ) -> Result<Vec<SessionId>, Refusal> {
+        let request = v1::ChangePasswordRequest {
+            user_id: user.to_string(),
+            session_id: session.to_string(),
+            current_password: current_password.to_owned(),
+            new_password: new_password.to_owned(),
+        };
+        taken("change_password", self.calls.clone().change_password(request).await, ended_sessions)
+    }
+
+    async fn logout_all(&self, user: UserId) -> Result<Vec<SessionId>, Refusal> {
+        let request = v1::LogoutAllRequest { user_id: user.to_string() };
+        taken("logout_all", self.calls.clone().logout_all(request).await, ended_sessions)
+    }
+
+    async fn sessions(&self, user: UserId) -> Result<Vec<OpenSession>, Refusal> {
+        let request = v1::SessionsRequest { user_id: user.to_string() };
+        taken("sessions", self.calls.clone().sessions(request).await, |answer| {
+            answer.sessions.iter().map(TryInto::try_into).collect()
+        })
+    }
+
     async fn verification_keys(&self) -> Result<Vec<VerificationKey>, Refusal> {
         taken("jwks", self.calls.clone().jwks(v1::JwksRequest {}).await, |answer| {
             answer.keys.into_iter().map(TryInto::try_into).collect()
@@ -124,6 +152,12 @@ impl Authority for GrpcAuthority {
         let request = v1::RevocationsRequest { since_ms: since.as_millis() };
         taken("revocations", self.calls.clone().revocations(request).await, |answer| {
             answer.revocations.iter().map(TryInto::try_into).collect()
+        })
+    }
+
+    async fn issuer_keys(&self) -> Result<Vec<IssuerKey>, Refusal> {
+        taken("issuer keys", self.calls.clone().issuer_keys(v1::IssuerKeysRequest {}).await, |answer| {
+            answer.keys.into_iter().map(TryInto::try_into).collect()
         })
     }
 }
@@ -166,6 +200,11 @@ impl Interceptor for ShowServiceKey {
         request.metadata_mut().insert("authorization", self.0.clone());
         Ok(request)
     }
+}
+
+#[allow(clippy::needless_pass_by_value)] // for `taken`
+fn ended_sessions(answer: v1::EndedSessions) -> Result<Vec<SessionId>, DamagedMessage> {
+    answer.session_ids.iter().map(|id| wire::auth::session_id(id)).collect()
 }
 
 /// What auth answered, in the domain's words. What auth refused is passed on; every other failure is logged here.

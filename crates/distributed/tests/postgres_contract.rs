@@ -52,6 +52,35 @@ mod accounts {
     testkit::accounts_contract!(fixture);
 }
 
+mod board_rules {
+    use super::*;
+
+    async fn fixture() -> contract::board_rules::Fixture {
+        let (database, store) = store().await;
+        let store = Arc::new(store);
+        contract::board_rules::Fixture {
+            rules: Arc::clone(&store) as _,
+            truth: Arc::clone(&store) as _,
+            ledger: Arc::clone(&store) as _,
+            accounts: store,
+            guard: Box::new(database),
+        }
+    }
+
+    testkit::board_rules_contract!(fixture);
+}
+
+mod issuer_keys {
+    use super::*;
+
+    async fn fixture() -> contract::issuer_keys::Fixture {
+        let (database, store) = store().await;
+        contract::issuer_keys::Fixture { keys: Arc::new(store), guard: Box::new(database) }
+    }
+
+    testkit::issuer_keys_contract!(fixture);
+}
+
 mod profiles {
     use super::*;
 

@@ -230,6 +230,10 @@ impl Held {
 
 #[async_trait]
 impl UpdateQueue for MemoryQueue {
+    fn outlives_process(&self) -> bool {
+        false
+    }
+
     async fn submit(&self, update: ScoreUpdate, wait: Duration) -> Result<Submitted, SubmitError> {
         let answer = self.accept(update).map_err(|reason| SubmitError::Unavailable(Box::new(reason)))?;
         match timeout(wait, answer).await {

@@ -8,7 +8,9 @@ use common::ids::BoardId;
 use embedded::Embedded;
 use tempfile::TempDir;
 use testkit::clock::ManualClock;
-use testkit::contract::{accounts, event_bus, ledger_and_truth, pending_marks, profiles, queue, rank_index};
+use testkit::contract::{
+    accounts, board_rules, event_bus, issuer_keys, ledger_and_truth, pending_marks, profiles, queue, rank_index,
+};
 use testkit::fixtures;
 
 /// A backend of its own for every case, with the directory that it lives in.
@@ -46,6 +48,23 @@ async fn ledger_and_truth() -> ledger_and_truth::Fixture {
 async fn accounts() -> accounts::Fixture {
     let backend = backend();
     accounts::Fixture { accounts: Arc::clone(&backend.embedded.store) as _, guard: Box::new(backend) }
+}
+
+async fn board_rules() -> board_rules::Fixture {
+    let backend = backend();
+    let store = &backend.embedded.store;
+    board_rules::Fixture {
+        rules: Arc::clone(store) as _,
+        truth: Arc::clone(store) as _,
+        ledger: Arc::clone(store) as _,
+        accounts: Arc::clone(store) as _,
+        guard: Box::new(Arc::clone(&backend)),
+    }
+}
+
+async fn issuer_keys() -> issuer_keys::Fixture {
+    let backend = backend();
+    issuer_keys::Fixture { keys: Arc::clone(&backend.embedded.store) as _, guard: Box::new(backend) }
 }
 
 async fn profiles() -> profiles::Fixture {
@@ -92,6 +111,8 @@ async fn pending_marks() -> pending_marks::Fixture {
 testkit::ledger_and_truth_contract!(ledger_and_truth);
 testkit::accounts_contract!(accounts);
 testkit::profiles_contract!(profiles);
+testkit::board_rules_contract!(board_rules);
+testkit::issuer_keys_contract!(issuer_keys);
 testkit::rank_index_contract!(ranks);
 testkit::queue_contract!(queue);
 testkit::event_bus_contract!(bus);

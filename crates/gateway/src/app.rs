@@ -9,14 +9,15 @@ use actix_web::{App, HttpServer, web};
 use board_view::BoardViews;
 use common::clock::Clock;
 use common::ports::{Authority, EventBus, Guard, PendingMarks, Profiles, RankIndex, Truth, UpdateQueue};
-use common::signature::SigningKey;
 use http_edge::client_address::TrustedProxies;
 use http_edge::request_scope::request_scope;
 use runtime::exit::{Exit, Failure};
 use runtime::rate_buckets::RateBuckets;
+use runtime::secrets::{GatewaySecrets, SigningMasters};
 use runtime::settings::Settings;
 use tokio_util::sync::CancellationToken;
 
+use crate::issuer_keys::IssuerKeyRing;
 use crate::limits::RateLimits;
 use crate::metrics::GatewayMetrics;
 use crate::standings::Standings;
@@ -52,8 +53,8 @@ pub struct GatewayPorts {
 pub struct GatewaySettings {
     /// How long to wait for the worker's answer.
     pub submit_wait: Duration,
-    /// Derives the keys of sessions.
-    pub signing_master: SigningKey,
+    /// The keys of sessions are derived from them.
+    pub signing_masters: SigningMasters,
     /// Where the page finds the stream; `None`: on this origin.
     pub stream_public_url: Option<String>,
     /// How often who may do what.
@@ -67,12 +68,12 @@ impl GatewaySettings {
     ///
     /// # Errors
     /// [`Exit::Config`] naming the setting that is wrong.
-    pub fn read(settings: &Settings, signing_master: SigningKey) -> Result<Self, Failure> {
+    pub fn read(settings: &Settings, signing_masters: SigningMasters) -> Result<Self, Failure> {
         let trusted_proxies = TrustedProxies::parse(&settings.http.trusted_proxies)
             .map_err(|error| Failure::new(Exit::Config, format!("SCOREBOARD__HTTP__TRUSTED_PROXIES: {error}")))?;
         Ok(Self {
             submit_wait: Duration::from_millis(settings.submit.wait_ms),
-            signing_master,
+            signing_masters,
             stream_public_url: settings.stream.public_url.clone(),
             limits: RateLimits::from(&settings.limits),
             trusted_proxies,
@@ -85,6 +86,7 @@ pub struct Gateway {
     pub(crate) ports: GatewayPorts,
     pub(crate) settings: GatewaySettings,
     pub(crate) tokens: TokenGate,
+    pub(crate) issuer_keys: IssuerKeyRing,
     pub(crate) standings: Standings,
     pub(crate) metrics: GatewayMetrics,
     /// Reads are counted per node.
@@ -95,9 +97,11 @@ impl Gateway {
     /// Builds the state. [`Self::run`] keeps it current.
     #[must_use]
     pub fn new(ports: GatewayPorts, settings: GatewaySettings) -> Arc<Self> {
-        let tokens = TokenGate::new(Arc::clone(&ports.authority), Arc::clone(&ports.clock));
+        let masters = settings.signing_masters.clone();
+        let tokens = TokenGate::new(Arc::clone(&ports.authority), Arc::clone(&ports.clock), masters);
         let standings = Standings::new(&ports);
         Arc::new(Self {
+            issuer_keys: IssuerKeyRing::new(Arc::clone(&ports.authority)),
             tokens,
             standings,
             metrics: GatewayMetrics::new(),
@@ -107,9 +111,18 @@ impl Gateway {
         })
     }
 
+    /// Takes over what an operator rotated: signatures by the current and the previous master verify from now on, and
+    /// auth is asked for its keys at once. The service key stays as it was.
+    pub fn reload(&self, secrets: GatewaySecrets) {
+        self.tokens.reload(secrets.signing_masters);
+    }
+
     /// Follows keys and revocations until `stop`.
     pub async fn run(&self, stop: CancellationToken) {
-        self.tokens.run(self.ports.events.as_ref(), stop).await;
+        tokio::select! {
+            () = self.tokens.run(self.ports.events.as_ref(), stop) => {}
+            () = self.issuer_keys.run() => {}
+        }
     }
 }
 
@@ -129,6 +142,12 @@ impl GatewayApp {
     #[must_use]
     pub fn build(ports: GatewayPorts, settings: GatewaySettings, listener: TcpListener) -> Self {
         Self { gateway: Gateway::new(ports, settings), listener }
+    }
+
+    /// The state, for who tells it of rotated secrets.
+    #[must_use]
+    pub fn gateway(&self) -> Arc<Gateway> {
+        Arc::clone(&self.gateway)
     }
 
     /// The port that it listens on.

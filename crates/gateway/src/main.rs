@@ -27,7 +27,7 @@ async fn run(process: Process) -> Result<(), Failure> {
     let authority = GrpcAuthority::new(process.auth_url()?, &secrets.service_key)
         .map_err(|error| Failure::new(Exit::Config, causes(&error)))?;
     let authority = Arc::new(authority);
-    let settings = GatewaySettings::read(&process.settings, secrets.signing_master)?;
+    let settings = GatewaySettings::read(&process.settings, secrets.signing_masters)?;
     let (http, admin) = (process.bind_http()?, process.bind_admin()?);
 
     let (store, redis) = (&servers.store, &servers.redis);
@@ -46,6 +46,12 @@ async fn run(process: Process) -> Result<(), Failure> {
         clock,
     };
     let app = GatewayApp::build(ports, settings, http);
+    let (gateway, dir) = (app.gateway(), process.secrets_dir()?.to_owned());
+    process.lifecycle.on_hangup(move || {
+        let secrets = GatewaySecrets::load(&dir).map_err(|error| Failure::new(Exit::Config, causes(&error)))?;
+        gateway.reload(secrets);
+        Ok(())
+    })?;
     let stop = process.lifecycle.stop_token();
     process.lifecycle.spawn("board views", {
         let stop = stop.clone();

@@ -4,8 +4,8 @@ use actix_web::HttpResponse;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi, ToSchema};
 use wire::json::{
-    AccountJson, ActionTypeJson, BoardJson, EntryJson, ErrorJson, PlayerEntryJson, ReceiptJson, TokenGrantJson,
-    UpdateAnswerJson,
+    AccountJson, ActionTypeJson, BoardJson, EntryJson, ErrorJson, OpenSessionJson, PlayerEntryJson, ReceiptJson,
+    TokenGrantJson, UpdateAnswerJson,
 };
 
 /// The body of a score update.
@@ -46,6 +46,19 @@ pub(crate) struct CredentialsBody {
     password: String,
 }
 
+/// The old and the new password.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+#[allow(dead_code)]
+pub(crate) struct PasswordChangeBody {
+    /// The one that is good now.
+    #[schema(max_length = 128)]
+    current_password: String,
+    /// 10 to 128 characters.
+    #[schema(min_length = 10, max_length = 128)]
+    new_password: String,
+}
+
 /// A refresh token.
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
@@ -63,9 +76,10 @@ pub(crate) struct RefreshBody {
         crate::score_update::post, crate::score_update::post_task, crate::receipts::receipt,
         crate::reads::top, crate::reads::player, crate::boards::list, crate::boards::one,
         crate::accounts::register, crate::accounts::login, crate::accounts::refresh, crate::accounts::logout, crate::accounts::jwks,
+        crate::sessions::change_password, crate::sessions::logout_all, crate::sessions::list,
     ),
     components(schemas(
-        ScoreUpdateBody, CredentialsBody, RefreshBody, AccountJson, ActionTypeJson, BoardJson, EntryJson, ErrorJson,
+        ScoreUpdateBody, CredentialsBody, PasswordChangeBody, OpenSessionJson, RefreshBody, AccountJson, ActionTypeJson, BoardJson, EntryJson, ErrorJson,
         PlayerEntryJson, ReceiptJson, TokenGrantJson, UpdateAnswerJson,
     ))
 )]

@@ -2,7 +2,7 @@
 
 use actix_web::web::{self, ServiceConfig};
 
-use crate::{accounts, boards, openapi, page, reads, receipts, score_update};
+use crate::{accounts, boards, openapi, page, reads, receipts, score_update, sessions};
 
 /// Where a score update may be posted.
 const UPDATE: [&str; 3] = ["/api/v1/score/update", "/api/scores/update", "/api/scoreboard/update"];
@@ -44,6 +44,9 @@ pub fn configure(config: &mut ServiceConfig) {
         config.service(web::resource(path).route(web::post().to(accounts::logout)));
     }
     config
+        .service(web::resource("/api/v1/auth/password").route(web::post().to(sessions::change_password)))
+        .service(web::resource("/api/v1/auth/logout-all").route(web::post().to(sessions::logout_all)))
+        .service(web::resource("/api/v1/auth/sessions").route(web::get().to(sessions::list)))
         .service(web::resource("/.well-known/jwks.json").route(web::get().to(accounts::jwks)))
         .service(web::resource("/api/v1/boards").route(web::get().to(boards::list)))
         .service(web::resource("/api/v1/boards/{board}").route(web::get().to(boards::one)))

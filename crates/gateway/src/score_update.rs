@@ -123,7 +123,7 @@ impl Gateway {
         if let Err(refusal) = shape.own_score(claims.user) {
             return refused(Check::OwnScore, refusal);
         }
-        let (rule, proof) = match self.proof(&shape, &claims) {
+        let (rule, proof) = match self.proof(&shape, &claims).await {
             Ok(proven) => proven,
             Err(refusal) => return refused(Check::Signature, refusal),
         };
@@ -172,11 +172,16 @@ impl Gateway {
     }
 
     /// The board and the type are known, and what the type asks for was shown.
-    fn proof(&self, shape: &UpdateShape, claims: &Claims) -> Result<(ActionRule, Proof), Refusal> {
+    async fn proof(&self, shape: &UpdateShape, claims: &Claims) -> Result<(ActionRule, Proof), Refusal> {
         let board = self.known_board(&shape.board)?;
         let rule = shape.rule(&board)?;
-        let session_key = self.tokens.session_key(&self.settings.signing_master, claims);
-        let proof = shape.verify_signature(rule, claims.user, &session_key)?;
+        let issuer_key = match shape.key_id() {
+            Some(key_id) => self.issuer_keys.find(key_id).await?,
+            None => None,
+        };
+        let masters = self.tokens.signing_masters();
+        let session_keys = masters.session_keys(claims.session);
+        let proof = shape.verify_signature(rule, claims.user, session_keys, issuer_key.as_ref())?;
         Ok((rule.clone(), proof))
     }
 

@@ -7,15 +7,16 @@ use std::time::Duration;
 
 use actix_web::HttpRequest;
 use actix_web::http::header::AUTHORIZATION;
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use common::clock::{Clock, Timestamp};
 use common::error_code::{ErrorCode, Refusal};
 use common::ids::SessionId;
 use common::ports::{Authority, Event, EventBus, Signal, VerificationKey};
-use common::signature::SigningKey;
 use parking_lot::RwLock;
 use runtime::access_token::{ACCESS_TOKEN_LIFETIME_S, AccessTokenVerifier, Claims, TokenError};
 use runtime::backoff::Backoff;
+use runtime::secrets::SigningMasters;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 /// How often the published keys are read again.
@@ -55,13 +56,23 @@ pub(crate) struct TokenGate {
     authority: Arc<dyn Authority>,
     clock: Arc<dyn Clock>,
     keys: ArcSwapOption<KnownKeys>,
+    masters: ArcSwap<SigningMasters>,
+    /// Told when the keys should be read before their time.
+    reread: Notify,
     /// Sessions that ended within the last hour, with when.
     revoked: RwLock<HashMap<SessionId, Timestamp>>,
 }
 
 impl TokenGate {
-    pub(crate) fn new(authority: Arc<dyn Authority>, clock: Arc<dyn Clock>) -> Self {
-        Self { authority, clock, keys: ArcSwapOption::empty(), revoked: RwLock::default() }
+    pub(crate) fn new(authority: Arc<dyn Authority>, clock: Arc<dyn Clock>, masters: SigningMasters) -> Self {
+        Self {
+            authority,
+            clock,
+            keys: ArcSwapOption::empty(),
+            masters: ArcSwap::from_pointee(masters),
+            reread: Notify::new(),
+            revoked: RwLock::default(),
+        }
     }
 
     /// Whose token this is, if it is good now.
@@ -81,9 +92,15 @@ impl TokenGate {
         Ok(claims)
     }
 
-    /// The key that signs a session's actions.
-    pub(crate) fn session_key(&self, master: &SigningKey, claims: &Claims) -> SigningKey {
-        SigningKey::for_session(master, claims.session)
+    /// What keys of sessions are derived from now.
+    pub(crate) fn signing_masters(&self) -> Arc<SigningMasters> {
+        self.masters.load_full()
+    }
+
+    /// Takes rotated masters over, and has auth's keys read at once.
+    pub(crate) fn reload(&self, masters: SigningMasters) {
+        self.masters.store(Arc::new(masters));
+        self.reread.notify_one();
     }
 
     /// The published keys.
@@ -124,7 +141,8 @@ impl TokenGate {
                     backoff.next_wait()
                 }
             };
-            tokio::time::sleep(wait).await;
+            // An error means that nobody asked.
+            let _ = tokio::time::timeout(wait, self.reread.notified()).await;
         }
     }
 

@@ -77,24 +77,34 @@ impl UpdateShape {
         }
     }
 
-    /// The signature, where the type asks for one or one was sent; and the proof that was shown.
+    /// The issuer key that the update names.
+    pub(crate) fn key_id(&self) -> Option<&str> {
+        self.key_id.as_deref()
+    }
+
+    /// The signature, where the type asks for one or one was sent; and the proof that was shown. `issuer_key` is the
+    /// one that the update names, if it is in use; a session's keys never stand in for it.
     pub(crate) fn verify_signature(
         &self,
         rule: &ActionRule,
         user: UserId,
-        session_key: &SigningKey,
+        mut session_keys: impl Iterator<Item = SigningKey>,
+        issuer_key: Option<&SigningKey>,
     ) -> Result<Proof, Refusal> {
         let invalid = |message: &str| Err(Refusal::new(ErrorCode::InvalidSignature, message).with_field("signature"));
-        if self.key_id.is_some() {
+        if self.key_id.is_some() && issuer_key.is_none() {
             return invalid("the keyId is unknown");
         }
-        if rule.proof == Proof::Issuer {
+        if self.key_id.is_none() && rule.proof == Proof::Issuer {
             return Err(Refusal::new(
                 ErrorCode::IssuerProofRequired,
                 format!("action type {} is moved by a game server's signature only", rule.action_type),
             ));
         }
         let (Some(signature), Some((timestamp, _))) = (&self.signature, &self.timestamp) else {
+            if self.key_id.is_some() {
+                return invalid("a keyId names the key of a signature, and there is none");
+            }
             return Ok(Proof::Token);
         };
         let action = SignedAction {
@@ -105,12 +115,20 @@ impl UpdateShape {
             points: self.points,
             timestamp,
         };
-        if !action.verify(session_key, signature) {
+        let verified = match (&self.key_id, issuer_key) {
+            (None, _) => session_keys.any(|key| action.verify(&key, signature)),
+            (Some(_), key) => key.is_some_and(|key| action.verify(key, signature)),
+        };
+        if !verified {
             return invalid(
                 "the signature does not verify: 64 lower-case hex digits of HMAC-SHA256 over the seven lines",
             );
         }
-        Ok(if rule.proof == Proof::Token { Proof::Token } else { Proof::Session })
+        Ok(match rule.proof {
+            _ if self.key_id.is_some() => Proof::Issuer,
+            Proof::Token => Proof::Token,
+            Proof::Session | Proof::Issuer => Proof::Session,
+        })
     }
 
     /// The timestamp, if one was sent, is within 5 minutes of `now`.
@@ -145,3 +163,6 @@ fn idempotency_key(request: &HttpRequest, body: &JsonObject) -> Result<Option<Id
     };
     Ok(text.map(IdempotencyKey::parse).transpose()?)
 }
+
+#[cfg(test)]
+mod tests;

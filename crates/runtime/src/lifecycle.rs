@@ -99,6 +99,34 @@ impl Lifecycle {
         });
     }
 
+    /// Runs `reload` whenever the process hears HUP, one run at a time. What fails is logged, and everything stays as
+    /// it was.
+    ///
+    /// # Errors
+    /// [`Exit::Bug`] when signals cannot be heard.
+    pub fn on_hangup<F>(&self, reload: F) -> Result<(), Failure>
+    where
+        F: Fn() -> Result<(), Failure> + Send + Sync + 'static,
+    {
+        let mut hangup = signals(SignalKind::hangup())?;
+        let (reload, stop) = (Arc::new(reload), self.stop_token());
+        self.spawn("reload", async move {
+            while let Some(Some(())) = stop.run_until_cancelled(hangup.recv()).await {
+                let reload = Arc::clone(&reload);
+                match tokio::task::spawn_blocking(move || reload()).await {
+                    Ok(Ok(())) => tracing::info!("HUP: secrets were read again"),
+                    Ok(Err(failure)) => {
+                        tracing::error!(error = %failure, "HUP: secrets cannot be used and stay as they were");
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            stop.cancelled().await;
+            Ok(())
+        });
+        Ok(())
+    }
+
     /// Waits for TERM or INT (or [`Self::stop`]), then for the tasks, at most [`DRAIN_LIMIT`].
     ///
     /// # Errors

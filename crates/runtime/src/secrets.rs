@@ -20,6 +20,7 @@
 //!
 //! Secrets are wiped from memory when dropped and never printed.
 
+mod callers;
 mod error;
 mod files;
 mod init;
@@ -38,6 +39,7 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
+pub use callers::{create_caller, is_valid_caller};
 pub use error::SecretsError;
 use files::Place;
 pub use init::{InitReport, init};
@@ -160,11 +162,12 @@ impl SigningMasters {
     }
 
     fn read(root: &Path, dir: &Path) -> Result<Self, SecretsError> {
+        // This one first: of a rotation that happens meanwhile nothing new is read, and nothing old is missed.
+        let current = read_key(root, &dir.join(SIGNING_MASTER))?;
         let previous = dir.join(PREVIOUS_SIGNING_MASTER);
         let place = Place { root, path: &previous };
-        // This one first: a rotation that happens meanwhile is then read with a previous one too old, not with none.
         let previous = place.read_if_present()?.map(|_| place.read_key()).transpose()?;
-        Ok(Self { current: read_key(root, &dir.join(SIGNING_MASTER))?, previous })
+        Ok(Self { current, previous })
     }
 }
 

@@ -82,7 +82,7 @@ pub struct Settings {
     pub amqp: Broker,
     pub data: Directory,
     pub secrets: OptionalDirectory,
-    pub auth: AuthAddress,
+    pub auth: Auth,
     pub limits: Limits,
     pub submit: Submit,
     pub worker: Worker,
@@ -156,12 +156,27 @@ pub struct OptionalDirectory {
     pub dir: Option<PathBuf>,
 }
 
-/// Where auth's gRPC is.
+/// Where auth's gRPC is, and how auth behaves.
 #[derive(Clone, Debug, Deserialize)]
-pub struct AuthAddress {
+pub struct Auth {
     /// `http://host:port`.
     #[serde(default)]
     pub url: Option<String>,
+    /// Whether strangers may register.
+    pub registration: Registration,
+    /// For how long rotated keys are published before they sign, seconds: longer than it takes to send HUP to every
+    /// process.
+    pub rotation_overlap_s: u32,
+}
+
+/// Who may create an account.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Registration {
+    /// Everybody.
+    Open,
+    /// Only an operator, by `scoreboard user create`.
+    Closed,
 }
 
 /// Rates; 0 = no limit.
@@ -251,6 +266,8 @@ const KEYS: &[(&str, Option<&str>)] = &[
     ("data.dir", Some("scoreboard-data")),
     ("secrets.dir", None),
     ("auth.url", None),
+    ("auth.registration", Some("open")),
+    ("auth.rotation_overlap_s", Some("60")),
     ("limits.user_updates_per_minute", Some("10")),
     ("limits.address_anonymous_per_hour", Some("100")),
     ("limits.address_per_hour", Some("6000")),

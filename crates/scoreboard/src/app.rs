@@ -100,8 +100,13 @@ impl ScoreboardApp {
             ViewSettings::default(),
         ));
         let auth = AuthApp::build(
-            AuthPorts::new(Arc::clone(&backends.accounts), Arc::clone(&backends.events), Arc::clone(&clock)),
-            &AuthSettings::new(secrets.auth),
+            AuthPorts::new(
+                Arc::clone(&backends.accounts),
+                Arc::clone(&backends.issuer_keys),
+                Arc::clone(&backends.events),
+                Arc::clone(&clock),
+            ),
+            &AuthSettings::read(settings, secrets.auth),
             listeners.grpc.try_clone().map_err(|error| Failure::new(Exit::Bug, error.to_string()))?,
         )
         .map_err(|error| Failure::new(Exit::Bug, causes(&error)))?;
@@ -118,7 +123,7 @@ impl ScoreboardApp {
                 views: Arc::clone(&views),
                 clock: Arc::clone(&clock),
             },
-            GatewaySettings::read(settings, secrets.gateway.signing_master)?,
+            GatewaySettings::read(settings, secrets.gateway.signing_masters)?,
         );
         let fanout = FanoutState::new(Arc::clone(&views), FanoutSettings::read(settings)?, Arc::clone(&clock));
         let worker = ScoreWorker::new(
@@ -132,6 +137,13 @@ impl ScoreboardApp {
             WorkerSettings::from(&settings.worker),
             Arc::clone(&clock),
         );
+        let (service, door, from) = (auth.service(), Arc::clone(&gateway), settings.clone());
+        lifecycle.on_hangup(move || {
+            let secrets = Secrets::open(&from)?;
+            // The side that verifies before the one that signs.
+            door.reload(secrets.gateway);
+            service.reload(&secrets.auth).map_err(|error| Failure::new(Exit::Config, causes(&error)))
+        })?;
         let inside =
             Inside { authority: auth.service(), queue: Arc::clone(&backends.queue), views: Arc::clone(&views), clock };
         Ok(Self { backends, lifecycle, metrics, listeners, auth, gateway, fanout, worker, views, inside })

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use common::clock::Clock;
 use common::ports::{
-    Accounts, Dependency, EventBus, Guard, Ledger, PendingMarks, Profiles, RankIndex, Truth, UpdateQueue, UpdateSource,
+    Accounts, Dependency, EventBus, Guard, IssuerKeys, Ledger, PendingMarks, Profiles, RankIndex, Truth, UpdateQueue,
+    UpdateSource,
 };
 use distributed::postgres::{MigrateError, Report};
 use distributed::redis::{RedisGuard, RedisPendingMarks, RedisProfiles, RedisRanks};
@@ -24,6 +25,8 @@ pub struct Backends {
     pub ledger: Arc<dyn Ledger>,
     /// Accounts and sessions.
     pub accounts: Arc<dyn Accounts>,
+    /// Keys of game servers.
+    pub issuer_keys: Arc<dyn IssuerKeys>,
     /// Names.
     pub profiles: Arc<dyn Profiles>,
     /// Positions.
@@ -70,6 +73,7 @@ impl Backends {
             truth: store.clone(),
             ledger: store.clone(),
             accounts: store.clone(),
+            issuer_keys: store.clone(),
             profiles: store.clone(),
             ranks: ranks.clone(),
             queue: queue.clone(),
@@ -89,6 +93,7 @@ impl Backends {
             truth: store.clone(),
             ledger: store.clone(),
             accounts: store.clone(),
+            issuer_keys: store.clone(),
             profiles: Arc::new(RedisProfiles::new(redis.clone(), store.clone())),
             ranks: Arc::new(RedisRanks::new(redis.clone())),
             queue: Arc::new(rabbit.queue()),
@@ -124,7 +129,7 @@ impl Backends {
     }
 }
 
-fn not_opened(error: OpenError) -> Failure {
+pub(crate) fn not_opened(error: OpenError) -> Failure {
     let exit = match &error {
         OpenError::InUse { .. } => Exit::Unavailable,
         OpenError::Directory { .. } | OpenError::Database { .. } | OpenError::Migration { .. } => Exit::Config,

@@ -10,6 +10,9 @@ use runtime::settings::{Log, Service};
 use runtime::telemetry::Telemetry;
 
 use crate::commands;
+use crate::commands::board::BoardCommand;
+use crate::commands::caller_key::CallerKeyCommand;
+use crate::commands::issuer_key::IssuerKeyCommand;
 use crate::output::Output;
 
 /// A live leaderboard service: one update counts once, and everybody who watches sees it at once.
@@ -42,6 +45,9 @@ enum Command {
     /// Players' accounts
     #[command(subcommand)]
     User(UserCommand),
+    /// Boards, and what players can do on them
+    #[command(subcommand)]
+    Board(BoardCommand),
     /// Logs in at a running server, signs a score update and posts it
     Submit(SubmitArgs),
     /// Follows a board of a running server over its WebSocket
@@ -73,6 +79,30 @@ enum KeyCommand {
         /// The directory; one subdirectory for each service
         dir: PathBuf,
     },
+    /// Makes a new key that signs access tokens; the one before goes on verifying until it is retired
+    ///
+    /// Send HUP to auth and gateway afterwards: auth publishes the new key at once and signs with it when
+    /// SCOREBOARD__AUTH__ROTATION_OVERLAP_S have passed. Tokens of the old key live an hour at most: retire it then, or
+    /// at once if it was stolen.
+    Rotate(KeyRotateArgs),
+    /// Keys with which game servers sign actions
+    #[command(subcommand)]
+    Issuer(IssuerKeyCommand),
+    /// Keys with which programs of others call auth
+    #[command(subcommand)]
+    Caller(CallerKeyCommand),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KeyRotateArgs {
+    /// The directory that `key init` made
+    pub(crate) dir: PathBuf,
+    /// Takes this key away instead: its tokens are refused
+    #[arg(long, value_name = "KID", conflicts_with = "signing_master")]
+    pub(crate) retire: Option<String>,
+    /// Makes a new master of the keys that sign actions instead; signatures by keys of the one before stay good
+    #[arg(long)]
+    pub(crate) signing_master: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -176,6 +206,10 @@ async fn run(command: Command, settings: &SettingsArgs, output: Output) -> Resul
         Command::Migrate => commands::migrate::run(&sources, output).await,
         Command::CheckConfig(args) => commands::check_config::run(&sources, args.connect, output).await,
         Command::Key(KeyCommand::Init { dir }) => commands::key::init(&dir, output),
+        Command::Key(KeyCommand::Rotate(args)) => commands::key::rotate(&args, output),
+        Command::Key(KeyCommand::Caller(command)) => commands::caller_key::run(command, output),
+        Command::Key(KeyCommand::Issuer(command)) => commands::issuer_key::run(&sources, command, output).await,
+        Command::Board(command) => commands::board::run(&sources, command, output).await,
         Command::User(UserCommand::Create(args)) => commands::user::create(&sources, args, output).await,
         Command::Submit(args) => commands::submit::run(args, output).await,
         Command::Watch(args) => commands::watch::run(args, output).await,

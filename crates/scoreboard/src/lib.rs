@@ -8,6 +8,7 @@ pub mod command_line;
 mod commands;
 mod demo;
 mod greeting;
+mod operator;
 mod output;
 mod private_file;
 mod secrets;

@@ -2,8 +2,10 @@
 //! the suite's macro makes a test of each.
 
 pub mod accounts;
+pub mod board_rules;
 pub mod event_bus;
 pub mod guard;
+pub mod issuer_keys;
 pub mod ledger_and_truth;
 pub mod pending_marks;
 pub mod profiles;

@@ -1,8 +1,8 @@
 //! The messages of `AuthService`, from and to the domain.
 
-use common::account::{Revocation, TokenGrant};
+use common::account::{OpenSession, Revocation, TokenGrant};
 use common::ids::{SessionId, UserId};
-use common::ports::VerificationKey;
+use common::ports::{IssuerKey, VerificationKey};
 use common::signature::SigningKey;
 
 use crate::damaged::{self, DamagedMessage};
@@ -68,6 +68,23 @@ impl TryFrom<v1::VerificationKey> for VerificationKey {
     }
 }
 
+impl From<&IssuerKey> for v1::IssuerKey {
+    fn from(key: &IssuerKey) -> Self {
+        Self { key_id: key.key_id.clone(), secret: key.secret.as_bytes().to_vec() }
+    }
+}
+
+impl TryFrom<v1::IssuerKey> for IssuerKey {
+    type Error = DamagedMessage;
+
+    fn try_from(key: v1::IssuerKey) -> Result<Self, DamagedMessage> {
+        if key.key_id.is_empty() {
+            return Err(DamagedMessage::missing("key_id"));
+        }
+        Ok(Self { secret: SigningKey::from_bytes(key_bytes("secret", &key.secret)?), key_id: key.key_id })
+    }
+}
+
 impl From<&Revocation> for v1::Revocation {
     fn from(revocation: &Revocation) -> Self {
         Self { session_id: revocation.session.to_string(), revoked_at_ms: revocation.revoked_at.as_millis() }
@@ -85,6 +102,30 @@ impl TryFrom<&v1::Revocation> for Revocation {
     }
 }
 
+impl From<&OpenSession> for v1::OpenSession {
+    fn from(open: &OpenSession) -> Self {
+        Self {
+            session_id: open.session.to_string(),
+            created_at_ms: open.created_at.as_millis(),
+            last_used_at_ms: open.last_used_at.as_millis(),
+            expires_at_ms: open.expires_at.as_millis(),
+        }
+    }
+}
+
+impl TryFrom<&v1::OpenSession> for OpenSession {
+    type Error = DamagedMessage;
+
+    fn try_from(open: &v1::OpenSession) -> Result<Self, DamagedMessage> {
+        Ok(Self {
+            session: session_id(&open.session_id)?,
+            created_at: damaged::timestamp("created_at_ms", open.created_at_ms)?,
+            last_used_at: damaged::timestamp("last_used_at_ms", open.last_used_at_ms)?,
+            expires_at: damaged::timestamp("expires_at_ms", open.expires_at_ms)?,
+        })
+    }
+}
+
 /// The session that a message names.
 ///
 /// # Errors
@@ -93,7 +134,11 @@ pub fn session_id(text: &str) -> Result<SessionId, DamagedMessage> {
     SessionId::parse(text).ok_or_else(|| DamagedMessage::new("session_id", UUID_FORM))
 }
 
-fn user_id(text: &str) -> Result<UserId, DamagedMessage> {
+/// The user that a message names.
+///
+/// # Errors
+/// [`DamagedMessage`] for the field `user_id`.
+pub fn user_id(text: &str) -> Result<UserId, DamagedMessage> {
     UserId::parse(text).ok_or_else(|| DamagedMessage::new("user_id", UUID_FORM))
 }
 
@@ -130,8 +175,13 @@ mod tests {
 
         let key = VerificationKey { kid: "k".to_owned(), public_key: [9; 32] };
         assert_eq!(VerificationKey::try_from(v1::VerificationKey::from(&key)), Ok(key));
+        let issuer = IssuerKey { key_id: "i".to_owned(), secret: SigningKey::from_bytes([8; 32]) };
+        assert_eq!(IssuerKey::try_from(v1::IssuerKey::from(&issuer)), Ok(issuer));
         let revocation = Revocation { session: SessionId(Uuid::from_u128(2)), revoked_at: Timestamp::from_millis(3) };
         assert_eq!(Revocation::try_from(&v1::Revocation::from(&revocation)), Ok(revocation));
+        let [created_at, last_used_at, expires_at] = [4, 5, 6].map(Timestamp::from_millis);
+        let open = OpenSession { session: SessionId(Uuid::from_u128(2)), created_at, last_used_at, expires_at };
+        assert_eq!(OpenSession::try_from(&v1::OpenSession::from(&open)), Ok(open));
     }
 
     #[test]
@@ -149,6 +199,10 @@ mod tests {
         assert_eq!(VerificationKey::try_from(short).unwrap_err().field, "public_key");
         let unnamed = v1::VerificationKey { kid: String::new(), public_key: vec![0; 32] };
         assert_eq!(VerificationKey::try_from(unnamed).unwrap_err().field, "kid");
+        let short = v1::IssuerKey { key_id: "i".to_owned(), secret: vec![0; 31] };
+        assert_eq!(IssuerKey::try_from(short).unwrap_err().field, "secret");
+        let unnamed = v1::IssuerKey { key_id: String::new(), secret: vec![0; 32] };
+        assert_eq!(IssuerKey::try_from(unnamed).unwrap_err().field, "key_id");
         let never = v1::Revocation { session_id: Uuid::from_u128(2).to_string(), revoked_at_ms: -1 };
         assert_eq!(Revocation::try_from(&never).unwrap_err().field, "revoked_at_ms");
     }

@@ -4,7 +4,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use common::account::TokenGrant;
+use common::account::{OpenSession, TokenGrant};
 use common::board::Board;
 use common::clock::Timestamp;
 use common::error_code::{Details, Refusal};
@@ -224,6 +224,40 @@ pub struct AccountJson {
     pub user_id: String,
     /// The name as registered.
     pub username: String,
+}
+
+/// A session of the player that can still be refreshed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = OpenSession)]
+pub struct OpenSessionJson {
+    /// The session.
+    pub session_id: String,
+    /// When its login was.
+    #[schema(format = DateTime)]
+    pub created_at: String,
+    /// When its tokens were last exchanged; its login if they never were.
+    #[schema(format = DateTime)]
+    pub last_used_at: String,
+    /// When its refresh token stops working.
+    #[schema(format = DateTime)]
+    pub expires_at: String,
+    /// Whether it is the one that asks.
+    pub current: bool,
+}
+
+impl OpenSessionJson {
+    /// A session as its owner sees it.
+    #[must_use]
+    pub fn new(open: &OpenSession, current: bool) -> Self {
+        Self {
+            session_id: open.session.to_string(),
+            created_at: written(open.created_at),
+            last_used_at: written(open.last_used_at),
+            expires_at: written(open.expires_at),
+            current,
+        }
+    }
 }
 
 /// What login and refresh give.

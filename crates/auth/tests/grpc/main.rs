@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used)] // helpers of tests are tests, too
 
+mod own_sessions;
 mod remote_authority;
+mod rotation;
 mod sessions;
 mod support;
 mod surface;

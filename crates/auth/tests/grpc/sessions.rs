@@ -21,7 +21,7 @@ async fn a_player_registers_logs_in_refreshes_and_logs_out() {
     assert_eq!((login.user_id.as_str(), login.username.as_str()), (user.as_str(), "Alice"), "shown as registered");
     assert_eq!((login.expires_in_seconds, login.refresh_expires_in_seconds), (3600, 86_400));
     let session = client.validate(&login.access_token).await.unwrap();
-    let expected = SigningKey::for_session(&auth.gateway.signing_master, SessionId::parse(&session).unwrap());
+    let expected = SigningKey::for_session(&auth.gateway.signing_masters.current, SessionId::parse(&session).unwrap());
     assert_eq!(login.signing_key, expected.as_bytes(), "what the gateway derives from its own copy of the master");
 
     auth.clock.advance_millis(60_000);

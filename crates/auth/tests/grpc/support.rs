@@ -13,6 +13,7 @@ use common::ports::{Accounts, Event, EventBus, EventStream, QueueError};
 use embedded::Embedded;
 use parking_lot::Mutex;
 use runtime::secrets::{AuthSecrets, FanoutSecrets, GatewaySecrets, ServiceKey, init};
+use runtime::settings::Registration;
 use testkit::clock::ManualClock;
 use testkit::waiting::{SOON, within};
 use tokio::task::JoinHandle;
@@ -60,6 +61,7 @@ impl EventBus for HeardBus {
 pub(crate) struct Auth {
     pub(crate) clock: ManualClock,
     pub(crate) accounts: Arc<dyn Accounts>,
+    pub(crate) issuer_keys: Arc<dyn common::ports::IssuerKeys>,
     pub(crate) bus: Arc<HeardBus>,
     pub(crate) service: Arc<AuthService>,
     pub(crate) secrets: AuthSecrets,
@@ -68,7 +70,7 @@ pub(crate) struct Auth {
     pub(crate) url: String,
     stop: CancellationToken,
     running: JoinHandle<Result<(), ServeError>>,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl Auth {
@@ -82,21 +84,36 @@ impl Auth {
         let secrets = AuthSecrets::load(dir.path()).unwrap();
         let clock = ManualClock::default();
         let embedded = Embedded::open(&dir.path().join("data"), Arc::new(clock.clone())).unwrap();
-        let accounts: Arc<dyn Accounts> = embedded.store;
+        let store = embedded.store;
+        let accounts: Arc<dyn Accounts> = store.clone();
         let bus = Arc::new(HeardBus {
             accounts: Arc::clone(&accounts),
             heard: Mutex::default(),
             hangs: AtomicBool::new(false),
         });
-        let ports =
-            AuthPorts::new(Arc::clone(&accounts), Arc::clone(&bus) as Arc<dyn EventBus>, Arc::new(clock.clone()));
+        let events = Arc::clone(&bus) as Arc<dyn EventBus>;
+        let ports = AuthPorts::new(Arc::clone(&accounts), store.clone(), events, Arc::new(clock.clone()));
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
         let app = AuthApp::build(ports, &AuthSettings::new(secrets.clone()), listener).unwrap();
         let (url, service) = (format!("http://127.0.0.1:{}", app.port()), app.service());
         let stop = CancellationToken::new();
         let running = tokio::spawn(app.run(stop.clone()));
         let (gateway, fanout) = (GatewaySecrets::load(dir.path()).unwrap(), FanoutSecrets::load(dir.path()).unwrap());
-        Self { clock, accounts, bus, service, secrets, gateway, fanout, url, stop, running, _dir: dir }
+        Self { clock, accounts, issuer_keys: store.clone(), bus, service, secrets, gateway, fanout, url, stop, running, dir }
+    }
+
+    /// The same, on the same store, with registration closed.
+    pub(crate) fn closed_to_strangers(&self) -> AuthService {
+        let (bus, clock) = (Arc::clone(&self.bus) as Arc<dyn EventBus>, Arc::new(self.clock.clone()));
+        let mut settings = AuthSettings::new(self.secrets.clone());
+        settings.registration = Registration::Closed;
+        let ports = AuthPorts::new(Arc::clone(&self.accounts), Arc::clone(&self.issuer_keys), bus, clock);
+        AuthService::new(ports, &settings).unwrap()
+    }
+
+    /// The directory of its secrets.
+    pub(crate) fn secrets_dir(&self) -> &std::path::Path {
+        self.dir.path()
     }
 
     pub(crate) async fn channel(&self) -> Channel {

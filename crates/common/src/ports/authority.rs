@@ -2,7 +2,8 @@
 
 use async_trait::async_trait;
 
-use crate::account::{Revocation, TokenGrant};
+use super::IssuerKey;
+use crate::account::{OpenSession, Revocation, TokenGrant};
 use crate::clock::Timestamp;
 use crate::error_code::Refusal;
 use crate::ids::{SessionId, UserId};
@@ -32,9 +33,27 @@ pub trait Authority: Send + Sync {
     /// Ends a session.
     async fn logout(&self, session: SessionId) -> Result<(), Refusal>;
 
+    /// Changes a password and ends all sessions of the user but `session`; those that ended.
+    async fn change_password(
+        &self,
+        user: UserId,
+        session: SessionId,
+        current_password: &str,
+        new_password: &str,
+    ) -> Result<Vec<SessionId>, Refusal>;
+
+    /// Ends all sessions of a user; those that ended.
+    async fn logout_all(&self, user: UserId) -> Result<Vec<SessionId>, Refusal>;
+
+    /// The sessions of a user that can still be refreshed, the newest first.
+    async fn sessions(&self, user: UserId) -> Result<Vec<OpenSession>, Refusal>;
+
     /// The keys that verify access tokens now.
     async fn verification_keys(&self) -> Result<Vec<VerificationKey>, Refusal>;
 
     /// Sessions that were ended at or after `since`.
     async fn revocations(&self, since: Timestamp) -> Result<Vec<Revocation>, Refusal>;
+
+    /// The keys of game servers that verify signatures now, with their secrets: for gateways only.
+    async fn issuer_keys(&self) -> Result<Vec<IssuerKey>, Refusal>;
 }

@@ -15,7 +15,7 @@ mod queue;
 mod ranks;
 mod truth;
 
-pub use accounts::{AccountCreated, Accounts};
+pub use accounts::{AccountCreated, Accounts, SESSIONS_LISTED};
 pub use authority::{Authority, VerificationKey};
 pub use board_rules::BoardRules;
 pub use events::{Event, EventBus, EventStream, Signal};

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use common::account::{Account, NewAccount, NewSession, RefreshRotation, Revocation, Rotated};
+use common::account::{
+    Account, NewAccount, NewSession, OpenSession, PasswordChange, RefreshRotation, Revocation, Rotated,
+};
 use common::clock::Timestamp;
 use common::ids::{SessionId, UserId, Username};
-use common::ports::{AccountCreated, Accounts, StoreError};
+use common::ports::{AccountCreated, Accounts, SESSIONS_LISTED, StoreError};
 use tokio_postgres::Row;
 
 use super::facts::BEGIN;
@@ -64,6 +66,32 @@ impl Accounts for PgStore {
             .collect()
     }
 
+    async fn change_password(&self, change: PasswordChange) -> Result<Option<Vec<SessionId>>, StoreError> {
+        self.counted(match self.lease().await {
+            Ok(lease) => change_in_transaction(lease, &change).await,
+            Err(error) => Err(error),
+        })
+    }
+
+    async fn revoke_all(&self, user: UserId, now: Timestamp) -> Result<Vec<SessionId>, StoreError> {
+        let nobody: Option<uuid::Uuid> = None;
+        session_ids(&self.rows(statements::REVOKE_SESSIONS, &[&user.0, &nobody, &PgTime(now)]).await?)
+    }
+
+    async fn sessions(&self, user: UserId, now: Timestamp) -> Result<Vec<OpenSession>, StoreError> {
+        let params: &Params<'_> = &[&user.0, &PgTime(now), &(SESSIONS_LISTED as i64)];
+        let rows = self.rows(statements::OPEN_SESSIONS, params).await?;
+        let open = |row: &Row| {
+            Ok(OpenSession {
+                session: SessionId(column(row, 0)?),
+                created_at: time(row, 1)?,
+                last_used_at: time(row, 2)?,
+                expires_at: time(row, 3)?,
+            })
+        };
+        rows.iter().map(open).collect()
+    }
+
     async fn username(&self, user: UserId) -> Result<Option<String>, StoreError> {
         let rows = self.rows(statements::USERNAME, &[&user.0]).await?;
         rows.first().map(|row| column(row, 0)).transpose()
@@ -78,6 +106,26 @@ impl PgStore {
             Err(error) => Err(error),
         })
     }
+}
+
+/// Two statements, because the second must see sessions that a login opened while the first waited for the user's row.
+async fn change_in_transaction(lease: Lease, change: &PasswordChange) -> Result<Option<Vec<SessionId>>, StoreError> {
+    lease.transaction_begins();
+    lease.exchange(lease.client()?.batch_execute(BEGIN)).await?;
+    let params: &Params<'_> = &[&change.user.0, &change.from_hash, &change.to_hash];
+    let ended = if lease.execute(statements::CHANGE_PASSWORD, params).await? == 1 {
+        let params: &Params<'_> = &[&change.user.0, &Some(change.keep.0), &PgTime(change.now)];
+        Some(session_ids(&lease.query(statements::REVOKE_SESSIONS, params).await?)?)
+    } else {
+        None
+    };
+    lease.exchange(lease.client()?.batch_execute("COMMIT")).await?;
+    lease.transaction_ended();
+    Ok(ended)
+}
+
+fn session_ids(rows: &[Row]) -> Result<Vec<SessionId>, StoreError> {
+    rows.iter().map(|row| Ok(SessionId(column(row, 0)?))).collect()
 }
 
 /// What a presented token means for its session.

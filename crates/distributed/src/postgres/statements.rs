@@ -238,6 +238,20 @@ statements! {
     REVOKE_SESSION = "
         UPDATE sessions SET revoked_at = $2 WHERE session_id = $1 AND revoked_at IS NULL";
 
+    /// Another password, if it is still the one that was compared.
+    CHANGE_PASSWORD = "
+        UPDATE users SET password_hash = $3 WHERE user_id = $1 AND password_hash = $2";
+
+    /// Ends all sessions of a user but, where one is named, that one.
+    REVOKE_SESSIONS = "
+        UPDATE sessions SET revoked_at = $3
+        WHERE user_id = $1 AND revoked_at IS NULL AND session_id IS DISTINCT FROM $2 RETURNING session_id";
+
+    /// The sessions of a user that can still be refreshed, the newest first.
+    OPEN_SESSIONS = "
+        SELECT session_id, created_at, coalesce(rotated_at, created_at), expires_at FROM sessions
+        WHERE user_id = $1 AND revoked_at IS NULL AND expires_at > $2 ORDER BY created_at DESC, session_id LIMIT $3";
+
     /// Sessions that were ended at or after a time.
     REVOCATIONS = "
         SELECT session_id, revoked_at FROM sessions WHERE revoked_at >= $1 ORDER BY revoked_at, session_id";
@@ -258,7 +272,7 @@ statements! {
     /// Adds an action type to a board that there is, or replaces it.
     SET_ACTION_TYPE = "
         INSERT INTO action_types (board, action_type, proof, min_points, max_points, default_points, daily_cap)
-        SELECT board, $2, $3, $4, $5, $6, $7 FROM boards WHERE board = $1
+        SELECT board, $2::text, $3::text, $4::bigint, $5::bigint, $6::bigint, $7::bigint FROM boards WHERE board = $1
         ON CONFLICT (board, action_type) DO UPDATE SET proof = excluded.proof, min_points = excluded.min_points,
             max_points = excluded.max_points, default_points = excluded.default_points, daily_cap = excluded.daily_cap";
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
-use common::account::{Account, NewAccount, NewSession, RefreshRotation, Revocation, Rotated};
+use common::account::{Account, NewAccount, NewSession, OpenSession, PasswordChange, RefreshRotation, Revocation, Rotated};
 use common::clock::Timestamp;
 use common::ids::{SessionId, UserId};
 use common::ports::{AccountCreated, Accounts, Profiles, StoreError};
@@ -63,6 +63,18 @@ impl Accounts for Names {
     }
 
     async fn revocations(&self, _: Timestamp) -> Result<Vec<Revocation>, StoreError> {
+        unimplemented!("not asked for here")
+    }
+
+    async fn change_password(&self, _: PasswordChange) -> Result<Option<Vec<SessionId>>, StoreError> {
+        unimplemented!("not asked for here")
+    }
+
+    async fn revoke_all(&self, _: UserId, _: Timestamp) -> Result<Vec<SessionId>, StoreError> {
+        unimplemented!("not asked for here")
+    }
+
+    async fn sessions(&self, _: UserId, _: Timestamp) -> Result<Vec<OpenSession>, StoreError> {
         unimplemented!("not asked for here")
     }
 

@@ -1,10 +1,12 @@
 //! Accounts and sessions.
 
 use async_trait::async_trait;
-use common::account::{Account, NewAccount, NewSession, RefreshHash, RefreshRotation, Revocation, Rotated};
+use common::account::{
+    Account, NewAccount, NewSession, OpenSession, PasswordChange, RefreshHash, RefreshRotation, Revocation, Rotated,
+};
 use common::clock::Timestamp;
 use common::ids::{SessionId, UserId};
-use common::ports::{AccountCreated, Accounts, StoreError};
+use common::ports::{AccountCreated, Accounts, SESSIONS_LISTED, StoreError};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::columns;
@@ -36,6 +38,18 @@ impl Accounts for SqliteStore {
 
     async fn revocations(&self, since: Timestamp) -> Result<Vec<Revocation>, StoreError> {
         self.readers.run(move |connection| revocations(connection, since)).await
+    }
+
+    async fn change_password(&self, change: PasswordChange) -> Result<Option<Vec<SessionId>>, StoreError> {
+        self.writer.run(move |connection| change_password(connection, &change)).await
+    }
+
+    async fn revoke_all(&self, user: UserId, now: Timestamp) -> Result<Vec<SessionId>, StoreError> {
+        self.writer.run(move |connection| revoke_all(connection, user, None, now)).await
+    }
+
+    async fn sessions(&self, user: UserId, now: Timestamp) -> Result<Vec<OpenSession>, StoreError> {
+        self.readers.run(move |connection| sessions(connection, user, now)).await
     }
 
     async fn username(&self, user: UserId) -> Result<Option<String>, StoreError> {
@@ -154,6 +168,47 @@ fn revocations(connection: &Connection, since: Timestamp) -> Result<Vec<Revocati
         Ok(Revocation { session: columns::session(row, 0)?, revoked_at: columns::time(row, 1)? })
     })?;
     revocations.collect()
+}
+
+fn change_password(connection: &Connection, change: &PasswordChange) -> Result<Option<Vec<SessionId>>, Failure> {
+    let changed = connection
+        .prepare_cached("UPDATE users SET password_hash = ?3 WHERE id = ?1 AND password_hash = ?2")?
+        .execute(params![change.user.0, change.from_hash, change.to_hash])?;
+    if changed == 0 {
+        return Ok(None);
+    }
+    revoke_all(connection, change.user, Some(change.keep), change.now).map(Some)
+}
+
+fn revoke_all(
+    connection: &Connection,
+    user: UserId,
+    keep: Option<SessionId>,
+    now: Timestamp,
+) -> Result<Vec<SessionId>, Failure> {
+    let mut statement = connection.prepare_cached(
+        "UPDATE sessions SET revoked_at = ?3
+         WHERE user = ?1 AND revoked_at IS NULL AND (?2 IS NULL OR id <> ?2) RETURNING id",
+    )?;
+    let ended = statement
+        .query_and_then(params![user.0, keep.map(|session| session.0), now.as_millis()], |row| columns::session(row, 0))?;
+    ended.collect()
+}
+
+fn sessions(connection: &Connection, user: UserId, now: Timestamp) -> Result<Vec<OpenSession>, Failure> {
+    let mut statement = connection.prepare_cached(
+        "SELECT id, created_at, coalesce(rotated_at, created_at), expires_at FROM sessions
+         WHERE user = ?1 AND revoked_at IS NULL AND expires_at > ?2 ORDER BY created_at DESC, id LIMIT ?3",
+    )?;
+    let open = statement.query_and_then(params![user.0, now.as_millis(), SESSIONS_LISTED as i64], |row| {
+        Ok(OpenSession {
+            session: columns::session(row, 0)?,
+            created_at: columns::time(row, 1)?,
+            last_used_at: columns::time(row, 2)?,
+            expires_at: columns::time(row, 3)?,
+        })
+    })?;
+    open.collect()
 }
 
 fn username(connection: &Connection, user: UserId) -> Result<Option<String>, Failure> {

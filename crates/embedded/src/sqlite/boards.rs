@@ -46,9 +46,9 @@ impl BoardRules for SqliteStore {
     async fn remove_action_type(&self, board: &BoardId, action_type: &ActionType) -> Result<bool, StoreError> {
         let (board, action_type) = (board.clone(), action_type.clone());
         let sql = "DELETE FROM action_types WHERE board = ?1 AND action_type = ?2";
-        let removed = self.writer.run(move |connection| {
-            Ok::<_, Failure>(connection.execute(sql, [board.as_str(), action_type.as_str()])?)
-        });
+        let removed = self
+            .writer
+            .run(move |connection| Ok::<_, Failure>(connection.execute(sql, [board.as_str(), action_type.as_str()])?));
         Ok(removed.await? == 1)
     }
 }

@@ -57,8 +57,7 @@ fn list(connection: &Connection) -> Result<Vec<ListedIssuerKey>, Failure> {
 fn active(connection: &Connection) -> Result<Vec<IssuerKey>, Failure> {
     let mut statement =
         connection.prepare_cached("SELECT key_id, secret FROM issuer_keys WHERE revoked_at IS NULL ORDER BY key_id")?;
-    let keys = statement.query_and_then([], |row| {
-        Ok(IssuerKey { key_id: row.get(0)?, secret: SigningKey::from_bytes(row.get(1)?) })
-    })?;
+    let keys = statement
+        .query_and_then([], |row| Ok(IssuerKey { key_id: row.get(0)?, secret: SigningKey::from_bytes(row.get(1)?) }))?;
     keys.collect()
 }

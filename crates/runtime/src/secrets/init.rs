@@ -55,7 +55,7 @@ impl InitReport {
     }
 
     /// The same secret in all of `paths`: the one that is in some of them, else a new one.
-    fn share(&mut self, root: &Path, paths: &[PathBuf]) -> Result<(), SecretsError> {
+    pub(super) fn share(&mut self, root: &Path, paths: &[PathBuf]) -> Result<(), SecretsError> {
         let mut known: Option<(Zeroizing<String>, &PathBuf)> = None;
         for path in paths {
             let Some(value) = (Place { root, path }).read_if_present()? else { continue };

@@ -1,6 +1,9 @@
 //! The commands, one a file.
 
+pub(crate) mod board;
+pub(crate) mod caller_key;
 pub(crate) mod check_config;
+pub(crate) mod issuer_key;
 pub(crate) mod key;
 pub(crate) mod migrate;
 pub(crate) mod openapi;

@@ -27,7 +27,8 @@ pub(crate) async fn create(sources: &Sources, args: UserCreateArgs, output: Outp
     let clock = Arc::new(SystemClock);
     let backends = Backends::open(&settings, clock.clone()).map_err(|failure| advise(failure, &settings))?;
     let created = async {
-        let ports = AuthPorts::new(Arc::clone(&backends.accounts), Arc::clone(&backends.events), clock);
+        let (accounts, issuer_keys) = (Arc::clone(&backends.accounts), Arc::clone(&backends.issuer_keys));
+        let ports = AuthPorts::new(accounts, issuer_keys, Arc::clone(&backends.events), clock);
         let auth = AuthService::new(ports, &AuthSettings::new(Secrets::open(&settings)?.auth))
             .map_err(|error| Failure::new(Exit::Bug, causes(&error)))?;
         let refused = |refusal: common::error_code::Refusal| match refusal.code {

@@ -11,7 +11,7 @@ use reqwest::header::HeaderMap;
 use runtime::clock::SystemClock;
 use serde_json::{Value, json};
 
-const PASSWORD: &str = "correct horse battery";
+pub(crate) const PASSWORD: &str = "correct horse battery";
 
 /// What a server answered.
 #[derive(Debug)]
@@ -91,7 +91,8 @@ impl Client {
         let response = request.send().await.map_err(|error| error.to_string())?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let text = response.text().await.map_err(|error| error.to_string())?;
-        let body = if text.is_empty() { Value::Null } else { serde_json::from_str(&text).unwrap_or(Value::String(text)) };
+        let body =
+            if text.is_empty() { Value::Null } else { serde_json::from_str(&text).unwrap_or(Value::String(text)) };
         Ok(Answer { status, headers, body })
     }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use rand::Rng as _;
+use parking_lot::Mutex;
 use testkit::waiting::eventually;
 
 /// What the contract allows from the signal to the end.
@@ -43,7 +43,7 @@ pub(crate) fn command(binary: &Path) -> Command {
 /// A free port below the range that the kernel gives to outgoing connections.
 pub(crate) fn free_port() -> u16 {
     loop {
-        let port = rand::rng().random_range(10_000..30_000);
+        let port = rand::random_range(10_000..30_000);
         if TcpListener::bind(("127.0.0.1", port)).is_ok() {
             return port;
         }
@@ -53,7 +53,7 @@ pub(crate) fn free_port() -> u16 {
 /// A running process. Dropping it kills it.
 pub(crate) struct Process {
     name: String,
-    child: Child,
+    child: Mutex<Child>,
     log: PathBuf,
     output: PathBuf,
 }
@@ -66,7 +66,7 @@ impl Process {
         let file = |path: &Path| File::create(path).expect("a file for what the process prints");
         command.stdout(file(&output)).stderr(file(&log));
         let child = command.spawn().unwrap_or_else(|error| panic!("{name} does not start: {error}"));
-        Self { name: name.to_owned(), child, log, output }
+        Self { name: name.to_owned(), child: Mutex::new(child), log, output }
     }
 
     pub(crate) fn output(&self) -> String {
@@ -78,27 +78,29 @@ impl Process {
     }
 
     /// Fails when the process has ended: whoever waits for its answer would wait in vain.
-    pub(crate) fn must_run(&mut self) {
-        if let Some(status) = self.child.try_wait().expect("a child of ours") {
+    pub(crate) fn must_run(&self) {
+        if let Some(status) = self.child.lock().try_wait().expect("a child of ours") {
             panic!("{} ended with {status}; its log:\n{}", self.name, self.log());
         }
     }
 
     pub(crate) fn signal(&self, name: &str) {
-        let pid = self.child.id().to_string();
+        let pid = self.child.lock().id().to_string();
         let sent = Command::new("kill").args(["-s", name, &pid]).status().expect("kill is there");
         assert!(sent.success(), "{} has ended already; its log:\n{}", self.name, self.log());
     }
 
     /// Waits for the end after a signal.
-    pub(crate) async fn ended(&mut self) -> ExitStatus {
+    pub(crate) async fn ended(&self) -> ExitStatus {
         let what = format!("{} to end", self.name);
-        eventually(STOP_LIMIT + Duration::from_secs(2), &what, async || self.child.try_wait().expect("a child of ours"))
-            .await
+        eventually(STOP_LIMIT + Duration::from_secs(2), &what, async || {
+            self.child.lock().try_wait().expect("a child of ours")
+        })
+        .await
     }
 
     /// TERM, and code 0 within the contract's 10 s.
-    pub(crate) async fn stop(&mut self) {
+    pub(crate) async fn stop(&self) {
         let began = std::time::Instant::now();
         self.signal("TERM");
         let status = self.ended().await;
@@ -107,8 +109,8 @@ impl Process {
     }
 
     /// `kill -9`.
-    pub(crate) async fn kill(&mut self) {
-        self.child.kill().expect("a child of ours");
+    pub(crate) async fn kill(&self) {
+        self.child.lock().kill().expect("a child of ours");
         self.ended().await;
     }
 }
@@ -116,8 +118,8 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         // An error only says that it has ended.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let _ = self.child.lock().kill();
+        let _ = self.child.lock().wait();
         if std::thread::panicking() {
             let log = self.log();
             let tail = log.lines().rev().take(30).collect::<Vec<_>>();

@@ -27,8 +27,9 @@ pub(crate) struct Place {
 }
 
 fn server(variable: &str) -> String {
-    std::env::var(variable)
-        .unwrap_or_else(|_| panic!("{variable} is not set: ./scripts/test sets it, or point it at a server that tests may use"))
+    std::env::var(variable).unwrap_or_else(|_| {
+        panic!("{variable} is not set: ./scripts/test sets it, or point it at a server that tests may use")
+    })
 }
 
 impl Place {
@@ -91,7 +92,10 @@ impl Place {
             channel.queue_delete(name.into(), QueueDeleteOptions::default()).await.expect("the queue is deleted");
         }
         let events = format!("{}scoreboard.events", self.amqp_prefix);
-        channel.exchange_delete(events.into(), ExchangeDeleteOptions::default()).await.expect("the exchange is deleted");
+        channel
+            .exchange_delete(events.into(), ExchangeDeleteOptions::default())
+            .await
+            .expect("the exchange is deleted");
     }
 }
 

@@ -70,14 +70,17 @@ impl Watcher {
 
     /// The code that the server closed with.
     pub(crate) async fn closed(&self) -> u16 {
-        eventually(Duration::from_secs(10), "the server to close the socket", async || self.seen.lock().closed_with).await
+        eventually(Duration::from_secs(10), "the server to close the socket", async || self.seen.lock().closed_with)
+            .await
     }
 
     /// The leaderboard as the screen shows it now, as (user id, score, rank), with its version.
     pub(crate) fn shown(&self) -> (u64, Vec<(String, i64, u64)>) {
         let seen = self.seen.lock();
         let newest = seen.frames.iter().rev().find(|frame| frame["data"]["leaderboard"].is_array());
-        newest.map(|frame| (frame["data"]["version"].as_u64().unwrap_or(0), lines(&frame["data"]["leaderboard"]))).unwrap_or_default()
+        newest
+            .map(|frame| (frame["data"]["version"].as_u64().unwrap_or(0), lines(&frame["data"]["leaderboard"])))
+            .unwrap_or_default()
     }
 
     /// A screen never goes back.

@@ -3,9 +3,11 @@
 use std::any::Any;
 use std::sync::Arc;
 
-use common::account::{NewAccount, NewSession, RefreshHash, RefreshRotation, Revocation, Rotated};
+use common::account::{
+    NewAccount, NewSession, OpenSession, PasswordChange, RefreshHash, RefreshRotation, Revocation, Rotated,
+};
 use common::clock::Timestamp;
-use common::ids::{SessionId, Username};
+use common::ids::{SessionId, UserId, Username};
 use common::ports::{AccountCreated, Accounts};
 use uuid::Uuid;
 
@@ -40,6 +42,11 @@ macro_rules! accounts_contract {
                 an_expired_session_is_refused,
                 a_revoked_session_is_over,
                 revocations_are_told_from_a_moment_on,
+                a_changed_password_ends_all_other_sessions,
+                a_password_is_changed_from_the_one_that_was_compared,
+                of_racing_changes_of_a_password_one_happens,
+                all_sessions_of_a_user_end_and_nobody_elses,
+                open_sessions_are_listed_with_their_times,
             ]
         );
     };
@@ -60,16 +67,21 @@ fn token() -> RefreshHash {
 /// An open session with its first token.
 async fn session(fixture: &Fixture) -> (Player, SessionId, RefreshHash) {
     let player = players(&*fixture.accounts, 1).await.remove(0);
-    let (session, first) = (session_id(), token());
-    let new = NewSession {
-        session,
-        user: player.user,
-        refresh_hash: first,
-        created_at: noon(),
-        expires_at: noon().plus_millis(DAY_MS),
-    };
-    fixture.accounts.open_session(new).await.expect("open_session");
+    let (session, first) = open(fixture, player.user, noon()).await;
     (player, session, first)
+}
+
+/// A session of a user, opened at `now`, with its first token.
+async fn open(fixture: &Fixture, user: UserId, now: Timestamp) -> (SessionId, RefreshHash) {
+    let (session, refresh_hash) = (session_id(), token());
+    let new = NewSession { session, user, refresh_hash, created_at: now, expires_at: now.plus_millis(DAY_MS) };
+    fixture.accounts.open_session(new).await.expect("open_session");
+    (session, refresh_hash)
+}
+
+fn sorted(mut sessions: Vec<SessionId>) -> Vec<SessionId> {
+    sessions.sort_by_key(|session| session.0);
+    sessions
 }
 
 fn rotation(session: SessionId, presented: RefreshHash, successor: RefreshHash, now: Timestamp) -> RefreshRotation {
@@ -253,4 +265,101 @@ pub async fn revocations_are_told_from_a_moment_on(fixture: &Fixture) {
     assert_eq!(told(at).await, [Some(at), Some(later), None]);
     assert_eq!(told(later).await, [None, Some(later), None]);
     assert_eq!(told(later.plus_millis(1)).await, [None, None, None]);
+}
+
+async fn password_hash(fixture: &Fixture, player: &Player) -> String {
+    fixture.accounts.find(&player.username).await.unwrap().expect("it exists").password_hash
+}
+
+/// The new hash is what login reads, the session that is kept goes on, and nodes are told of the others.
+pub async fn a_changed_password_ends_all_other_sessions(fixture: &Fixture) {
+    let (player, keep, first) = session(fixture).await;
+    let (_, stranger, strangers_first) = session(fixture).await;
+    let others = [open(fixture, player.user, noon()).await.0, open(fixture, player.user, noon()).await.0];
+    let ended_before = open(fixture, player.user, noon()).await.0;
+    fixture.accounts.revoke(ended_before, noon()).await.unwrap();
+    let now = noon().plus_millis(HOUR_MS);
+    let change = PasswordChange {
+        user: player.user,
+        from_hash: password_hash(fixture, &player).await,
+        to_hash: "$another".to_owned(),
+        keep,
+        now,
+    };
+    let ended = fixture.accounts.change_password(change).await.unwrap().expect("it was changed");
+    assert_eq!(sorted(ended), sorted(others.to_vec()));
+    assert_eq!(password_hash(fixture, &player).await, "$another");
+    let revocations = fixture.accounts.revocations(now).await.unwrap();
+    for other in others {
+        assert!(revocations.contains(&Revocation { session: other, revoked_at: now }));
+    }
+    assert_eq!(rotate(fixture, rotation(keep, first, token(), now)).await, Seen::Successor);
+    assert_eq!(rotate(fixture, rotation(stranger, strangers_first, token(), now)).await, Seen::Successor);
+}
+
+/// Whoever compared with an older one changes nothing.
+pub async fn a_password_is_changed_from_the_one_that_was_compared(fixture: &Fixture) {
+    let (player, keep, _) = session(fixture).await;
+    let (other, first) = open(fixture, player.user, noon()).await;
+    let before = password_hash(fixture, &player).await;
+    for (user, from_hash) in [(player.user, "$outdated".to_owned()), (user_id(), before.clone())] {
+        let change = PasswordChange { user, from_hash, to_hash: "$mine".to_owned(), keep, now: noon() };
+        assert_eq!(fixture.accounts.change_password(change).await.unwrap(), None);
+    }
+    assert_eq!(password_hash(fixture, &player).await, before);
+    assert_eq!(rotate(fixture, rotation(other, first, token(), noon())).await, Seen::Successor);
+}
+
+/// Eight at once from the same password: the one that says so is the one that is read.
+pub async fn of_racing_changes_of_a_password_one_happens(fixture: &Fixture) {
+    let (player, keep, _) = session(fixture).await;
+    let from_hash = password_hash(fixture, &player).await;
+    let racers = (0..8).map(|n| {
+        let accounts = Arc::clone(&fixture.accounts);
+        let to_hash = format!("$new-{n}");
+        let change =
+            PasswordChange { user: player.user, from_hash: from_hash.clone(), to_hash: to_hash.clone(), keep, now: noon() };
+        tokio::spawn(async move { accounts.change_password(change).await.expect("change_password").map(|_| to_hash) })
+    });
+    let mut changed = Vec::new();
+    for racer in racers.collect::<Vec<_>>() {
+        changed.extend(racer.await.expect("a racer"));
+    }
+    assert_eq!(changed, [password_hash(fixture, &player).await]);
+}
+
+/// Once; a second time there is nothing left to end.
+pub async fn all_sessions_of_a_user_end_and_nobody_elses(fixture: &Fixture) {
+    let (player, one, first) = session(fixture).await;
+    let (_, stranger, strangers_first) = session(fixture).await;
+    let other = open(fixture, player.user, noon()).await.0;
+    let now = noon().plus_millis(HOUR_MS);
+    let ended = fixture.accounts.revoke_all(player.user, now).await.unwrap();
+    assert_eq!(sorted(ended), sorted(vec![one, other]));
+    assert_eq!(rotate(fixture, rotation(one, first, token(), now)).await, Seen::Refused);
+    assert_eq!(rotate(fixture, rotation(stranger, strangers_first, token(), now)).await, Seen::Successor);
+    let told = fixture.accounts.revocations(now).await.unwrap();
+    assert!([one, other].iter().all(|&session| told.contains(&Revocation { session, revoked_at: now })));
+    assert_eq!(fixture.accounts.revoke_all(player.user, now.plus_millis(1)).await.unwrap(), []);
+    assert_eq!(fixture.accounts.revoke_all(user_id(), now).await.unwrap(), []);
+}
+
+/// The newest first; ended and expired ones are not among them.
+pub async fn open_sessions_are_listed_with_their_times(fixture: &Fixture) {
+    let (player, old, first) = session(fixture).await;
+    let hour = noon().plus_millis(HOUR_MS);
+    let (new, _) = open(fixture, player.user, hour).await;
+    let (ended, _) = open(fixture, player.user, hour).await;
+    fixture.accounts.revoke(ended, hour).await.unwrap();
+    let used = noon().plus_millis(2 * HOUR_MS);
+    assert_eq!(rotate(fixture, rotation(old, first, token(), used)).await, Seen::Successor);
+    let list = async |now: Timestamp| fixture.accounts.sessions(player.user, now).await.unwrap();
+    let (newer, older) = (
+        OpenSession { session: new, created_at: hour, last_used_at: hour, expires_at: hour.plus_millis(DAY_MS) },
+        OpenSession { session: old, created_at: noon(), last_used_at: used, expires_at: used.plus_millis(DAY_MS) },
+    );
+    assert_eq!(list(used).await, [newer, older]);
+    assert_eq!(list(hour.plus_millis(DAY_MS)).await, [older], "the newer one has expired");
+    assert_eq!(list(used.plus_millis(DAY_MS)).await, []);
+    assert_eq!(fixture.accounts.sessions(user_id(), used).await.unwrap(), []);
 }

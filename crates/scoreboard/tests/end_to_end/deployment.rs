@@ -1,0 +1,213 @@
+//! The product as it is deployed: everything in one process with nothing installed, the same on the real servers, and
+//! four processes on them.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use tempfile::TempDir;
+use testkit::waiting::eventually;
+
+use crate::client::Client;
+use crate::process::{Process, binary, command, free_port};
+use crate::servers::Place;
+
+/// How long processes may take to be ready on a busy machine.
+const READY: Duration = Duration::from_secs(60);
+
+const SERVICES: [&str; 4] = ["auth", "score-worker", "realtime-fanout", "gateway"];
+
+/// A running product.
+pub(crate) struct Deployment {
+    /// Its public interface.
+    pub(crate) api: Client,
+    /// Where screens connect.
+    pub(crate) stream_url: String,
+    /// Its processes, by name.
+    pub(crate) processes: Vec<(String, Process)>,
+    /// Its place on the servers; `None` when it has none.
+    pub(crate) place: Option<Place>,
+    settings: Vec<(String, String)>,
+    admins: Vec<u16>,
+    dir: TempDir,
+}
+
+/// Where a process listens.
+struct Ports {
+    http: u16,
+    admin: u16,
+    grpc: u16,
+}
+
+impl Ports {
+    fn free() -> Self {
+        Self { http: free_port(), admin: free_port(), grpc: free_port() }
+    }
+
+    fn settings(&self) -> [(String, String); 3] {
+        [("HTTP", self.http), ("ADMIN", self.admin), ("GRPC", self.grpc)]
+            .map(|(listener, port)| (format!("SCOREBOARD__{listener}__LISTEN"), format!("127.0.0.1:{port}")))
+    }
+}
+
+fn owned(settings: &[(&str, &str)]) -> Vec<(String, String)> {
+    settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+/// Rates are for the tests of rates.
+fn without_limits() -> Vec<(String, String)> {
+    ["USER_UPDATES_PER_MINUTE", "ADDRESS_ANONYMOUS_PER_HOUR", "ADDRESS_PER_HOUR", "ADDRESS_READS_PER_MINUTE"]
+        .map(|limit| (format!("SCOREBOARD__LIMITS__{limit}"), "0".to_owned()))
+        .into()
+}
+
+fn with(mut command: Command, settings: &[(String, String)]) -> Command {
+    command.envs(settings.iter().map(|(name, value)| (name, value)));
+    command
+}
+
+impl Deployment {
+    /// SQLite and memory, one process.
+    pub(crate) async fn embedded() -> Self {
+        Self::embedded_with(&[]).await
+    }
+
+    /// The same, with settings of its own.
+    pub(crate) async fn embedded_with(settings: &[(&str, &str)]) -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let data = dir.path().join("data").display().to_string();
+        let settings = [without_limits(), owned(&[("SCOREBOARD__DATA__DIR", &data)]), owned(settings)].concat();
+        Self::in_one_process(dir, settings, None).await
+    }
+
+    /// PostgreSQL, Redis and RabbitMQ, one process.
+    pub(crate) async fn distributed() -> Self {
+        let (dir, place, settings) = Self::on_servers().await;
+        Self::in_one_process(dir, settings, Some(place)).await
+    }
+
+    /// PostgreSQL, Redis and RabbitMQ, a process for each service.
+    pub(crate) async fn four_processes() -> Self {
+        let (dir, place, mut settings) = Self::on_servers().await;
+        let ports: Vec<(&str, Ports)> = SERVICES.map(|service| (service, Ports::free())).into();
+        let (auth, fanout, gateway) = (ports[0].1.grpc, ports[2].1.http, ports[3].1.http);
+        settings.push(("SCOREBOARD__AUTH__URL".to_owned(), format!("http://127.0.0.1:{auth}")));
+        let mut processes = Vec::new();
+        for (service, ports) in &ports {
+            let command = with(with(command(&binary(service)), &settings), &ports.settings());
+            processes.push(((*service).to_owned(), Process::start(service, command, dir.path())));
+        }
+        let deployment = Self {
+            api: Client::new(&format!("http://127.0.0.1:{gateway}")),
+            stream_url: format!("ws://127.0.0.1:{fanout}/ws/scoreboard"),
+            admins: ports.iter().map(|(_, ports)| ports.admin).collect(),
+            processes,
+            place: Some(place),
+            settings,
+            dir,
+        };
+        deployment.ready().await;
+        deployment
+    }
+
+    /// A database with its schema, and secrets.
+    async fn on_servers() -> (TempDir, Place, Vec<(String, String)>) {
+        let dir = tempfile::tempdir().expect("a directory");
+        let place = Place::new().await;
+        place.create_database().await;
+        let secrets = dir.path().join("secrets").display().to_string();
+        let settings = owned(&[
+            ("SCOREBOARD__DATABASE__URL", &place.database_url),
+            ("SCOREBOARD__REDIS__URL", &place.redis_url),
+            ("SCOREBOARD__AMQP__URL", &place.amqp_url),
+            ("SCOREBOARD__AMQP__PREFIX", &place.amqp_prefix),
+            ("SCOREBOARD__SECRETS__DIR", &secrets),
+        ]);
+        let settings = [without_limits(), settings].concat();
+        run(with(operator(&["key", "init", &secrets]), &settings));
+        run(with(operator(&["migrate"]), &settings));
+        (dir, place, settings)
+    }
+
+    async fn in_one_process(dir: TempDir, settings: Vec<(String, String)>, place: Option<Place>) -> Self {
+        let ports = Ports::free();
+        let settings = [settings, ports.settings().into()].concat();
+        let process = Process::start("scoreboard", with(operator(&["serve"]), &settings), dir.path());
+        let deployment = Self {
+            api: Client::new(&format!("http://127.0.0.1:{}", ports.http)),
+            stream_url: format!("ws://127.0.0.1:{}/ws/scoreboard", ports.http),
+            admins: vec![ports.admin],
+            processes: vec![("scoreboard".to_owned(), process)],
+            place,
+            settings,
+            dir,
+        };
+        deployment.ready().await;
+        deployment
+    }
+
+    /// Waits until every process takes work.
+    pub(crate) async fn ready(&self) {
+        let client = reqwest::Client::new();
+        for ((name, process), admin) in self.processes.iter().zip(&self.admins) {
+            let url = format!("http://127.0.0.1:{admin}/readyz");
+            eventually(READY, &format!("{name} to be ready"), async || {
+                process.must_run();
+                let answer = client.get(&url).send().await.map_err(|error| error.to_string())?;
+                if answer.status().is_success() { Ok(()) } else { Err(answer.text().await.unwrap_or_default()) }
+            })
+            .await;
+        }
+    }
+
+    /// The one process of this deployment.
+    pub(crate) fn process(&self) -> &Process {
+        &self.processes[0].1
+    }
+
+    /// Starts the one process again, on the same ports and data.
+    pub(crate) async fn start_again(&mut self) {
+        let command = with(operator(&["serve"]), &self.settings);
+        self.processes[0].1 = Process::start("scoreboard", command, self.dir.path());
+        self.ready().await;
+    }
+
+    /// A command of the operator with this deployment's settings: its exit code and what it printed.
+    pub(crate) fn operate(&self, arguments: &[&str]) -> (Option<i32>, String) {
+        let output = with(operator(arguments), &self.settings).output().expect("it starts");
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8_lossy(&text).into_owned())
+    }
+
+    /// Where a board stands, by its public interface.
+    pub(crate) async fn version(&self) -> u64 {
+        let board = self.api.get("/api/v1/boards/global").await.expect(200).body;
+        board["version"].as_u64().expect("a version")
+    }
+
+    /// TERM to everything, code 0 within the contract's 10 s, and the place given back.
+    pub(crate) async fn stop(self) {
+        for (_, process) in self.processes.iter().rev() {
+            process.stop().await;
+        }
+        if let Some(place) = self.place {
+            place.give_back().await;
+        }
+    }
+
+    /// The directory of this deployment.
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+}
+
+fn operator(arguments: &[&str]) -> Command {
+    let mut command = command(&binary("scoreboard"));
+    command.args(arguments);
+    command
+}
+
+fn run(mut command: Command) {
+    let output = command.output().expect("it starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}

@@ -1,0 +1,11 @@
+//! The whole product over real sockets, written once and run on every deployment.
+#![allow(clippy::unwrap_used, missing_docs, reason = "tests say in their names what must hold")]
+
+mod client;
+mod conservation;
+mod deployment;
+mod journey;
+mod operator;
+mod process;
+mod servers;
+mod watcher;
