@@ -61,12 +61,7 @@ impl AuthSettings {
     /// With two passwords at a time, open to everybody, and a minute between publishing a key and using it.
     #[must_use]
     pub const fn new(secrets: AuthSecrets) -> Self {
-        Self {
-            secrets,
-            password_hashes_at_once: 2,
-            rotation_overlap_ms: 60_000,
-            registration: Registration::Open,
-        }
+        Self { secrets, password_hashes_at_once: 2, rotation_overlap_ms: 60_000, registration: Registration::Open }
     }
 
     /// As the process's settings say.

@@ -20,8 +20,8 @@ use tonic_health::server::HealthReporter;
 use wire::v1::auth_service_server::{self, AuthServiceServer};
 use wire::{status_from_refusal, v1};
 
-use crate::app::BuildError;
 use crate::action_signing::ActionToSign;
+use crate::app::BuildError;
 use crate::callers::{RequireServiceKey, require_game_server, require_gateway};
 use crate::service::AuthService;
 

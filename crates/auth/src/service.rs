@@ -6,9 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use common::account::{
-    Account, NewAccount, NewSession, OpenSession, RefreshRotation, Revocation, Rotated, TokenGrant,
-};
+use common::account::{Account, NewAccount, NewSession, OpenSession, RefreshRotation, Revocation, Rotated, TokenGrant};
 use common::clock::{Clock, Timestamp};
 use common::error_code::{ErrorCode, Refusal};
 use common::ids::{SessionId, UserId, Username};
@@ -135,7 +133,10 @@ impl AuthService {
 
     async fn create_account(&self, username: &str, password: &str) -> Result<(UserId, String), Refusal> {
         if self.registration == Registration::Closed {
-            return Err(Refusal::new(ErrorCode::Forbidden, "registration is closed; an operator creates accounts here"));
+            return Err(Refusal::new(
+                ErrorCode::Forbidden,
+                "registration is closed; an operator creates accounts here",
+            ));
         }
         let name = Username::parse(username)?;
         check_new_password(&name, password)?;

@@ -22,6 +22,10 @@ use tokio_util::sync::CancellationToken;
 /// How often the published keys are read again.
 const KEYS_INTERVAL: Duration = Duration::from_secs(30);
 
+/// After a rotation the keys are read at once and so many times more, so often: auth may hear of it after this node.
+const REREADS: u32 = 5;
+const REREAD_INTERVAL: Duration = Duration::from_secs(1);
+
 /// How often revocations are asked for, beside hearing of them: what a lost event can cost at most.
 const REVOCATIONS_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -127,11 +131,12 @@ impl TokenGate {
 
     async fn follow_keys(&self) {
         let mut backoff = Backoff::reconnect();
+        let mut rereads = 0_u32;
         loop {
             let wait = match self.read_keys().await {
                 Ok(()) => {
                     backoff.reset();
-                    KEYS_INTERVAL
+                    if rereads > 0 { REREAD_INTERVAL } else { KEYS_INTERVAL }
                 }
                 Err(refusal) => {
                     tracing::warn!(
@@ -141,8 +146,10 @@ impl TokenGate {
                     backoff.next_wait()
                 }
             };
-            // An error means that nobody asked.
-            let _ = tokio::time::timeout(wait, self.reread.notified()).await;
+            rereads = match tokio::time::timeout(wait, self.reread.notified()).await {
+                Ok(()) => REREADS,
+                Err(_) => rereads.saturating_sub(1),
+            };
         }
     }
 

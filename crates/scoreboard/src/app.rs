@@ -3,6 +3,7 @@
 //! The order to stop is the reverse of the way an update takes: first HTTP finishes the requests in hand, whose
 //! decisions the worker still makes; then the worker, the views and auth end; then the backends are closed.
 
+use std::convert::Infallible;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
@@ -173,12 +174,21 @@ impl ScoreboardApp {
         let drained = CancellationToken::new();
 
         let token = drained.clone();
-        lifecycle.spawn("board views", async move { done(views.run(token).await) });
+        lifecycle.spawn("board views", async move {
+            views.run(token).await;
+            Ok::<_, Infallible>(())
+        });
         let token = drained.clone();
         let follower = Arc::clone(&gateway);
-        lifecycle.spawn("keys and revocations", async move { done(follower.run(token).await) });
+        lifecycle.spawn("keys and revocations", async move {
+            follower.run(token).await;
+            Ok::<_, Infallible>(())
+        });
         let token = drained.clone();
-        lifecycle.spawn("score worker", async move { done(worker.run(token).await) });
+        lifecycle.spawn("score worker", async move {
+            worker.run(token).await;
+            Ok::<_, Infallible>(())
+        });
         let token = drained.clone();
         lifecycle.spawn("auth", auth.run(token));
         lifecycle.spawn("http", async move {
@@ -200,12 +210,6 @@ impl Listeners {
             grpc: bind(settings.grpc_listen(SERVICE), "SCOREBOARD__GRPC__LISTEN")?,
         })
     }
-}
-
-/// The end of a task that cannot fail.
-#[allow(clippy::unnecessary_wraps)] // the lifecycle takes results
-const fn done((): ()) -> Result<(), std::convert::Infallible> {
-    Ok(())
 }
 
 async fn serve_http(

@@ -6,6 +6,7 @@ mod own_sessions;
 mod remote_authority;
 mod rotation;
 mod sessions;
+mod signing;
 mod support;
 mod surface;
 mod tokens;

@@ -23,10 +23,8 @@ impl Auth {
     /// The key that signs a token of now.
     async fn signing_kid(&self) -> String {
         let token = self.service.login("alice", PASSWORD).await.unwrap().access_token;
-        let verifier = AccessTokenVerifier::new(
-            self.service.verification_keys().await.unwrap(),
-            Arc::new(self.clock.clone()),
-        );
+        let verifier =
+            AccessTokenVerifier::new(self.service.verification_keys().await.unwrap(), Arc::new(self.clock.clone()));
         verifier.unwrap().verify(&token).expect("every token verifies with the keys published now").kid.to_string()
     }
 }
@@ -109,7 +107,8 @@ async fn no_token_is_refused_while_keys_are_rotated() {
     let auth = Auth::start().await;
     auth.registered("alice").await;
     let verifier = Arc::new(
-        AccessTokenVerifier::new(auth.service.verification_keys().await.unwrap(), Arc::new(auth.clock.clone())).unwrap(),
+        AccessTokenVerifier::new(auth.service.verification_keys().await.unwrap(), Arc::new(auth.clock.clone()))
+            .unwrap(),
     );
     // An answer of auth is taken over before the next one is asked for: an old one does not replace a newer one.
     let asking = Arc::new(tokio::sync::Mutex::new(()));

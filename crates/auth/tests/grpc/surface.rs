@@ -15,7 +15,10 @@ use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
 use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 use wire::v1::auth_service_server::AuthServiceServer;
-use wire::v1::{JwksRequest, LoginRequest, LogoutRequest, RefreshRequest, RegisterRequest, RevocationsRequest};
+use wire::v1::{
+    IssuerKeysRequest, JwksRequest, LoginRequest, LogoutRequest, RefreshRequest, RegisterRequest, RevocationsRequest,
+    SignActionRequest,
+};
 
 async fn codes(client: &Client) -> Vec<(&'static str, Code)> {
     fn code<T>(result: Result<T, tonic::Status>) -> Code {
@@ -31,6 +34,8 @@ async fn codes(client: &Client) -> Vec<(&'static str, Code)> {
         ("refresh", code(calls.refresh(client.request(RefreshRequest { refresh_token: "x".to_owned() })).await)),
         ("logout", code(calls.logout(client.request(LogoutRequest { session_id })).await)),
         ("jwks", code(calls.jwks(client.request(JwksRequest {})).await)),
+        ("issuer_keys", code(calls.issuer_keys(client.request(IssuerKeysRequest {})).await)),
+        ("sign_action", code(calls.sign_action(client.request(SignActionRequest::default())).await)),
         ("revocations", code(calls.revocations(client.request(RevocationsRequest { since_ms: 0 })).await)),
     ]
 }

@@ -17,9 +17,8 @@ impl BoardRules for PgStore {
         let (min, max) = (numbers(|rule| rule.min_points), numbers(|rule| rule.max_points));
         let (default, cap) = (numbers(|rule| rule.default_points), numbers(|rule| rule.daily_cap));
         let (board, epoch) = (board.as_str(), epoch.as_str());
-        let rows = self
-            .rows(statements::CREATE_BOARD, &[&board, &epoch, &types, &proofs, &min, &max, &default, &cap])
-            .await?;
+        let rows =
+            self.rows(statements::CREATE_BOARD, &[&board, &epoch, &types, &proofs, &min, &max, &default, &cap]).await?;
         Ok(!rows.is_empty())
     }
 

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
-use common::account::{Account, NewAccount, NewSession, OpenSession, PasswordChange, RefreshRotation, Revocation, Rotated};
+use common::account::{
+    Account, NewAccount, NewSession, OpenSession, PasswordChange, RefreshRotation, Revocation, Rotated,
+};
 use common::clock::Timestamp;
 use common::ids::{SessionId, UserId};
 use common::ports::{AccountCreated, Accounts, Profiles, StoreError};

@@ -190,8 +190,9 @@ fn revoke_all(
         "UPDATE sessions SET revoked_at = ?3
          WHERE user = ?1 AND revoked_at IS NULL AND (?2 IS NULL OR id <> ?2) RETURNING id",
     )?;
-    let ended = statement
-        .query_and_then(params![user.0, keep.map(|session| session.0), now.as_millis()], |row| columns::session(row, 0))?;
+    let ended = statement.query_and_then(params![user.0, keep.map(|session| session.0), now.as_millis()], |row| {
+        columns::session(row, 0)
+    })?;
     ended.collect()
 }
 

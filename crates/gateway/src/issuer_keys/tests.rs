@@ -37,13 +37,7 @@ impl Authority for Auth {
     async fn logout(&self, _: SessionId) -> Result<(), Refusal> {
         unreachable!("only keys are asked for")
     }
-    async fn change_password(
-        &self,
-        _: UserId,
-        _: SessionId,
-        _: &str,
-        _: &str,
-    ) -> Result<Vec<SessionId>, Refusal> {
+    async fn change_password(&self, _: UserId, _: SessionId, _: &str, _: &str) -> Result<Vec<SessionId>, Refusal> {
         unreachable!("only keys are asked for")
     }
     async fn logout_all(&self, _: UserId) -> Result<Vec<SessionId>, Refusal> {

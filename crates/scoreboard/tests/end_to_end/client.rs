@@ -126,6 +126,13 @@ impl Player {
         format!("Bearer {}", self.token)
     }
 
+    /// The key that signed the token.
+    pub(crate) fn kid(&self) -> String {
+        let header = self.token.split('.').next().expect("a header");
+        let header: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(header).expect("base64url")).expect("JSON");
+        header["kid"].as_str().expect("a kid").to_owned()
+    }
+
     /// The body of an action, signed now.
     pub(crate) fn signed(&self, action: &str, points: i64) -> Value {
         let timestamp = SystemClock.now().to_string();

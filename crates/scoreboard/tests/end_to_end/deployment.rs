@@ -88,7 +88,13 @@ impl Deployment {
 
     /// PostgreSQL, Redis and RabbitMQ, a process for each service.
     pub(crate) async fn four_processes() -> Self {
+        Self::four_processes_with(&[]).await
+    }
+
+    /// The same, with settings of its own.
+    pub(crate) async fn four_processes_with(more: &[(&str, &str)]) -> Self {
         let (dir, place, mut settings) = Self::on_servers().await;
+        settings.extend(owned(more));
         let ports: Vec<(&str, Ports)> = SERVICES.map(|service| (service, Ports::free())).into();
         let (auth, fanout, gateway) = (ports[0].1.grpc, ports[2].1.http, ports[3].1.http);
         settings.push(("SCOREBOARD__AUTH__URL".to_owned(), format!("http://127.0.0.1:{auth}")));
@@ -125,6 +131,7 @@ impl Deployment {
         ]);
         let settings = [without_limits(), settings].concat();
         run(with(operator(&["key", "init", &secrets]), &settings));
+        run(with(operator(&["key", "caller", "create", &secrets, "arena"]), &settings));
         run(with(operator(&["migrate"]), &settings));
         (dir, place, settings)
     }
@@ -160,6 +167,15 @@ impl Deployment {
         }
     }
 
+    /// HUP to every process that holds keys.
+    pub(crate) fn hang_up(&self) {
+        for (name, process) in &self.processes {
+            if matches!(name.as_str(), "scoreboard" | "auth" | "gateway") {
+                process.signal("HUP");
+            }
+        }
+    }
+
     /// The one process of this deployment.
     pub(crate) fn process(&self) -> &Process {
         &self.processes[0].1
@@ -177,6 +193,13 @@ impl Deployment {
         let output = with(operator(arguments), &self.settings).output().expect("it starts");
         let text = [output.stdout, output.stderr].concat();
         (output.status.code(), String::from_utf8_lossy(&text).into_owned())
+    }
+
+    /// Where auth answers gRPC.
+    pub(crate) fn auth_url(&self) -> String {
+        let set = |name: &str| self.settings.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone());
+        let listen = || format!("http://{}", set("SCOREBOARD__GRPC__LISTEN").expect("a listener"));
+        set("SCOREBOARD__AUTH__URL").unwrap_or_else(listen)
     }
 
     /// Where a board stands, by its public interface.

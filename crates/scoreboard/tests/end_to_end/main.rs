@@ -1,9 +1,11 @@
 //! The whole product over real sockets, written once and run on every deployment.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests say in their names what must hold")]
 
+mod accounts;
 mod client;
 mod conservation;
 mod deployment;
+mod issuers;
 mod journey;
 mod operator;
 mod process;

@@ -317,8 +317,13 @@ pub async fn of_racing_changes_of_a_password_one_happens(fixture: &Fixture) {
     let racers = (0..8).map(|n| {
         let accounts = Arc::clone(&fixture.accounts);
         let to_hash = format!("$new-{n}");
-        let change =
-            PasswordChange { user: player.user, from_hash: from_hash.clone(), to_hash: to_hash.clone(), keep, now: noon() };
+        let change = PasswordChange {
+            user: player.user,
+            from_hash: from_hash.clone(),
+            to_hash: to_hash.clone(),
+            keep,
+            now: noon(),
+        };
         tokio::spawn(async move { accounts.change_password(change).await.expect("change_password").map(|_| to_hash) })
     });
     let mut changed = Vec::new();

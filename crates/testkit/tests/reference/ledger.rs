@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use common::account::{Account, NewAccount, NewSession, OpenSession, PasswordChange, RefreshRotation, Revocation, Rotated};
+use common::account::{
+    Account, NewAccount, NewSession, OpenSession, PasswordChange, RefreshRotation, Revocation, Rotated,
+};
 use common::board::{ActionRule, Board};
 use common::clock::{Timestamp, UtcDay};
 use common::decision::{BoardFacts, DecidedAction, Facts, decide};
