@@ -121,7 +121,7 @@ async fn the_operator_makes_a_board(deployment: &Deployment) {
 /// Whatever a client sends of its own, `win` does not move.
 async fn a_client_cannot_move_it(api: &Client, player: &Player, session: &Signer, key_id: &str) {
     let own = session.sign(&player.id, "win", "own", 50);
-    assert_eq!(update(api, player, &own).await.expect(403).code(), "issuer_proof_required");
+    assert_eq!(update(api, player, &own).await.expect(400).code(), "issuer_proof_required");
     for named in [key_id, "iss_unknown", "", "session"] {
         let mut body = own.clone();
         body["keyId"] = json!(named);
