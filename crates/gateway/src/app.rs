@@ -10,6 +10,7 @@ use board_view::BoardViews;
 use common::clock::Clock;
 use common::ports::{Authority, EventBus, Guard, PendingMarks, Profiles, RankIndex, Truth, UpdateQueue};
 use http_edge::client_address::TrustedProxies;
+use http_edge::origin::AllowedOrigins;
 use http_edge::request_scope::request_scope;
 use runtime::exit::{Exit, Failure};
 use runtime::rate_buckets::RateBuckets;
@@ -61,6 +62,8 @@ pub struct GatewaySettings {
     pub limits: RateLimits,
     /// Whose forwarding headers count.
     pub trusted_proxies: TrustedProxies,
+    /// Pages of other origins that may read answers.
+    pub allowed_origins: AllowedOrigins,
 }
 
 impl GatewaySettings {
@@ -77,6 +80,7 @@ impl GatewaySettings {
             stream_public_url: settings.stream.public_url.clone(),
             limits: RateLimits::from(&settings.limits),
             trusted_proxies,
+            allowed_origins: AllowedOrigins::new(settings.http.allowed_origins.clone()),
         })
     }
 }
@@ -109,6 +113,12 @@ impl Gateway {
             ports,
             settings,
         })
+    }
+
+    /// Pages of other origins that may read answers.
+    #[must_use]
+    pub const fn allowed_origins(&self) -> &AllowedOrigins {
+        &self.settings.allowed_origins
     }
 
     /// Takes over what an operator rotated: signatures by the current and the previous master verify from now on, and
@@ -164,8 +174,13 @@ impl GatewayApp {
     /// [`GatewayError`].
     pub async fn run(self, stop: CancellationToken) -> Result<(), GatewayError> {
         let gateway = web::Data::from(Arc::clone(&self.gateway));
+        let origins = web::Data::new(self.gateway.allowed_origins().clone());
         let server = HttpServer::new(move || {
-            App::new().app_data(gateway.clone()).wrap(from_fn(request_scope)).configure(crate::paths::configure)
+            App::new()
+                .app_data(gateway.clone())
+                .app_data(origins.clone())
+                .wrap(from_fn(request_scope))
+                .configure(crate::paths::configure)
         })
         .client_request_timeout(Duration::from_secs(15))
         .disable_signals()

@@ -3,6 +3,7 @@
 
 pub mod body;
 pub mod client_address;
+mod cors;
 pub mod origin;
 pub mod query;
 pub mod refusal;

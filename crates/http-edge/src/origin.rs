@@ -18,6 +18,12 @@ impl AllowedOrigins {
         Self(origins)
     }
 
+    /// Whether none is listed.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Whether a page of this origin is listed.
     #[must_use]
     pub fn lists(&self, origin: &str) -> bool {

@@ -16,6 +16,7 @@ use opentelemetry::metrics::{Counter, Histogram};
 use tracing::Instrument as _;
 use uuid::Uuid;
 
+use crate::cors::Cors;
 use crate::refusal::{from_status, respond};
 
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -89,12 +90,17 @@ pub async fn request_scope(
     );
     runtime::telemetry::set_parent(&span, &caller_context(request.headers()));
 
+    let cors = Cors::of(&request);
     // No handle on the request may be kept here: the router writes its match into it and must have it alone. Errors of
     // handlers and extractors come back as answers; there is no other middleware whose own error could pass by.
-    let response = next.call(request).instrument(span.clone()).await?.map_into_boxed_body();
+    let response = match cors.preflight_answer() {
+        Some(answer) => request.into_response(answer),
+        None => next.call(request).instrument(span.clone()).await?.map_into_boxed_body(),
+    };
     // The pattern and not the path, so that ids in paths never become labels.
     let route = response.request().match_pattern().unwrap_or_else(|| "unmatched".to_owned());
-    let response = in_contract_shape(response, &id, &span);
+    let mut response = in_contract_shape(response, &id, &span);
+    cors.apply(response.headers_mut());
 
     let status = response.status().as_u16();
     span.record("otel.name", format!("{method} {route}"));

@@ -221,11 +221,13 @@ async fn serve_http(
     if let Err(error) = tune_listener(&listener) {
         tracing::warn!(%error, "the kernel does not bound what slow readers hold");
     }
+    let origins = web::Data::new(gateway.allowed_origins().clone());
     let (gateway, streams) = (web::Data::from(gateway), web::Data::from(Arc::clone(&fanout)));
     let server = HttpServer::new(move || {
         App::new()
             .app_data(gateway.clone())
             .app_data(streams.clone())
+            .app_data(origins.clone())
             .wrap(from_fn(request_scope))
             .configure(realtime_fanout::configure)
             .configure(gateway::configure)

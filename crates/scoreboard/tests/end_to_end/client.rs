@@ -96,6 +96,16 @@ impl Client {
         Ok(Answer { status, headers, body })
     }
 
+    /// Any request, with its body as it is.
+    pub(crate) async fn raw(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+        let method = method.parse().expect("a method");
+        let mut request = self.http.request(method, format!("{}{path}", self.url)).body(body.to_owned());
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        self.send(request).await.expect("an answer")
+    }
+
     /// A new player, logged in.
     pub(crate) async fn join(&self, name: &str) -> Player {
         let credentials = json!({"username": name, "password": PASSWORD});

@@ -9,5 +9,6 @@ mod issuers;
 mod journey;
 mod operator;
 mod process;
+mod refusals;
 mod servers;
 mod watcher;
