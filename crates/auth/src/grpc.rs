@@ -243,7 +243,8 @@ impl auth_service_server::AuthService for AuthGrpc {
         let caller = require_game_server(&request)?;
         let action = action_to_sign(request.get_ref()).map_err(|error| status_from_refusal(&error.into()))?;
         answer(async { self.service.sign_action(caller.name(), &action) }, |signed| {
-            tracing::info!(caller = caller.name(), user = %action.user, board = %action.board, action = %action.action_id, key_id = signed.key_id, "an action was signed");
+            let (caller, user, board, action_id) = (caller.name(), action.user, &action.board, &action.action_id);
+            tracing::info!(caller, %user, %board, %action_id, key_id = signed.key_id, "an action was signed");
             v1::SignActionResponse { signature: signed.signature, timestamp: signed.timestamp, key_id: signed.key_id }
         })
         .await

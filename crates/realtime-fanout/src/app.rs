@@ -56,8 +56,13 @@ impl FanoutApp {
             tracing::warn!(%error, "the kernel does not bound what slow readers hold");
         }
         let state = web::Data::from(Arc::clone(&self.state));
+        let origins = web::Data::new(self.state.settings.allowed_origins.clone());
         let server = HttpServer::new(move || {
-            App::new().app_data(state.clone()).wrap(from_fn(request_scope)).configure(crate::handshake::configure)
+            App::new()
+                .app_data(state.clone())
+                .app_data(origins.clone())
+                .wrap(from_fn(request_scope))
+                .configure(crate::handshake::configure)
         })
         .client_request_timeout(REQUEST_HEAD_LIMIT)
         .h1_write_buffer_size(WRITE_BUFFER)

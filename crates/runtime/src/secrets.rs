@@ -14,6 +14,7 @@
 //! DIR/gateway/jwt-<kid>.pub.pem     verify access tokens before auth was asked
 //! DIR/realtime-fanout/service-key, jwt-<kid>.pub.pem
 //! DIR/score-worker/                 nothing secret
+//! DIR/<caller>/service-key          a game server's, shown to auth (`scoreboard key caller create`)
 //! ```
 //!
 //! Flat, because a Kubernetes secret is: `kubectl create secret generic … --from-file=DIR/auth` takes it as it is.

@@ -57,7 +57,8 @@ pub(crate) struct ActionTypeSetArgs {
     #[arg(long, value_parser = ["session", "issuer", "token"])]
     proof: String,
     /// Fixed points
-    #[arg(long, allow_negative_numbers = true, conflicts_with_all = ["min", "max", "default"], required_unless_present = "min")]
+    #[arg(long, allow_negative_numbers = true)]
+    #[arg(conflicts_with_all = ["min", "max", "default"], required_unless_present = "min")]
     points: Option<i64>,
     /// The fewest points that an action may bring
     #[arg(long, allow_negative_numbers = true, requires = "max")]

@@ -4,6 +4,7 @@
 mod accounts;
 mod client;
 mod conservation;
+mod cross_origin;
 mod deployment;
 mod issuers;
 mod journey;
@@ -11,4 +12,5 @@ mod operator;
 mod process;
 mod refusals;
 mod servers;
+mod traces;
 mod watcher;
