@@ -16,8 +16,7 @@ use crate::origin::AllowedOrigins;
 
 const METHODS: &str = "GET, POST";
 /// What a page may send beside what every page may.
-const REQUEST_HEADERS: &str =
-    "authorization, content-type, idempotency-key, prefer, x-request-id, if-none-match, last-event-id, traceparent, tracestate";
+const REQUEST_HEADERS: &str = "authorization, content-type, idempotency-key, prefer, x-request-id, if-none-match, last-event-id, traceparent, tracestate";
 /// What a page may read beside what every page may.
 const EXPOSED_HEADERS: &str = "x-request-id, retry-after, ratelimit, ratelimit-policy, location, etag, \
                                idempotent-replayed, www-authenticate";
@@ -41,7 +40,8 @@ pub(crate) enum Cors {
 
 impl Cors {
     pub(crate) fn of(request: &ServiceRequest) -> Self {
-        let Some(allowed) = request.app_data::<web::Data<AllowedOrigins>>().filter(|allowed| !allowed.is_empty()) else {
+        let Some(allowed) = request.app_data::<web::Data<AllowedOrigins>>().filter(|allowed| !allowed.is_empty())
+        else {
             return Self::Off;
         };
         match request.headers().get(ORIGIN) {
@@ -98,7 +98,10 @@ mod tests {
             .app_data(web::Data::new(listed))
             .wrap(from_fn(request_scope))
             .route("/good", web::get().to(|| async { HttpResponse::Ok().body("good") }))
-            .route("/away", web::post().to(|| async { Err::<HttpResponse, _>(ApiError::from(Refusal::unavailable())) }));
+            .route(
+                "/away",
+                web::post().to(|| async { Err::<HttpResponse, _>(ApiError::from(Refusal::unavailable())) }),
+            );
         call_service(&init_service(app).await, request.to_request()).await
     }
 
