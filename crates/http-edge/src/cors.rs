@@ -16,7 +16,8 @@ use crate::origin::AllowedOrigins;
 
 const METHODS: &str = "GET, POST";
 /// What a page may send beside what every page may.
-const REQUEST_HEADERS: &str = "authorization, content-type, idempotency-key, prefer, x-request-id, if-none-match, last-event-id, traceparent, tracestate";
+const REQUEST_HEADERS: &str = "authorization, content-type, idempotency-key, prefer, x-request-id, if-none-match, \
+                               last-event-id, traceparent, tracestate";
 /// What a page may read beside what every page may.
 const EXPOSED_HEADERS: &str = "x-request-id, retry-after, ratelimit, ratelimit-policy, location, etag, \
                                idempotent-replayed, www-authenticate";
