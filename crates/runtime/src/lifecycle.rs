@@ -134,6 +134,8 @@ impl Lifecycle {
     pub async fn run_until_stopped(&self) -> Result<(), Failure> {
         let mut terminate = signals(SignalKind::terminate())?;
         let mut interrupt = signals(SignalKind::interrupt())?;
+        // Heard and passed over where nothing is reloaded: a hangup must not end a service.
+        let _hangup = signals(SignalKind::hangup())?;
         tokio::select! {
             _ = terminate.recv() => tracing::info!("TERM: draining"),
             _ = interrupt.recv() => tracing::info!("INT: draining"),

@@ -5,14 +5,17 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 
 mod effective;
+mod sources;
 
 use serde::{Deserialize, Deserializer};
 
 pub use effective::EffectiveSetting;
+pub use sources::Sources;
+use sources::{DEFAULT_FILTER, gather, invalid};
 
 use crate::exit::{Exit, Failure};
 
@@ -251,47 +254,6 @@ pub enum LogFormat {
     Pretty,
 }
 
-/// Every key with its default; `None` where there is none.
-const KEYS: &[(&str, Option<&str>)] = &[
-    ("http.listen", None),
-    ("http.trusted_proxies", Some("")),
-    ("http.allowed_origins", Some("")),
-    ("admin.listen", None),
-    ("grpc.listen", None),
-    ("database.url", None),
-    ("database.pool_size", Some("16")),
-    ("redis.url", None),
-    ("amqp.url", None),
-    ("amqp.prefix", None),
-    ("data.dir", Some("scoreboard-data")),
-    ("secrets.dir", None),
-    ("auth.url", None),
-    ("auth.registration", Some("open")),
-    ("auth.rotation_overlap_s", Some("60")),
-    ("limits.user_updates_per_minute", Some("10")),
-    ("limits.address_anonymous_per_hour", Some("100")),
-    ("limits.address_per_hour", Some("6000")),
-    ("limits.address_reads_per_minute", Some("600")),
-    ("limits.address_sockets", Some("100")),
-    ("limits.logins_per_account_per_minute", Some("10")),
-    ("submit.wait_ms", Some("1000")),
-    ("worker.max_batch", Some("500")),
-    ("worker.linger_ms", Some("1")),
-    ("worker.prefetch", Some("500")),
-    ("stream.tick_ms", Some("50")),
-    ("stream.public_url", None),
-    ("log.filter", Some(DEFAULT_FILTER)),
-    ("log.format", Some("auto")),
-];
-
-/// Keys that may be given as a file.
-const SECRET_KEYS: &[&str] = &["database.url", "redis.url", "amqp.url"];
-
-/// Our own words, and of the libraries only what is wrong and not told by ourselves.
-const DEFAULT_FILTER: &str = "info,actix_server=warn,refinery_core=warn,lapin=off";
-
-const PREFIX: &str = "SCOREBOARD__";
-
 /// A setting is wrong. Says which, where it came from, and what to do.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum SettingsError {
@@ -324,25 +286,6 @@ pub enum SettingsError {
 impl From<SettingsError> for Failure {
     fn from(error: SettingsError) -> Self {
         Self::new(Exit::Config, error.to_string())
-    }
-}
-
-/// Where settings come from.
-#[derive(Clone, Debug, Default)]
-pub struct Sources {
-    /// `--config`.
-    pub file: Option<PathBuf>,
-    /// The environment.
-    pub environment: BTreeMap<String, String>,
-    /// `--set section.key=value`.
-    pub flags: Vec<(String, String)>,
-}
-
-impl Sources {
-    /// The process's environment, with what the command line says.
-    #[must_use]
-    pub fn of_process(file: Option<PathBuf>, flags: Vec<(String, String)>) -> Self {
-        Self { file, environment: std::env::vars().collect(), flags }
     }
 }
 
@@ -433,106 +376,6 @@ pub enum Mode {
     Distributed,
 }
 
-/// Every given value by key, with where it came from; what is given closer to the process wins.
-fn gather(sources: &Sources) -> Result<BTreeMap<String, (String, String)>, SettingsError> {
-    let mut values: BTreeMap<String, (String, String)> = KEYS
-        .iter()
-        .filter_map(|(key, default)| default.map(|d| ((*key).to_owned(), ("default".to_owned(), d.to_owned()))))
-        .collect();
-    if let Some(file) = &sources.file {
-        read_file(file, &mut values)?;
-    }
-    for (name, value) in &sources.environment {
-        if let Some(rest) = name.strip_prefix(PREFIX) {
-            read_variable(name, rest, value, &mut values)?;
-        }
-    }
-    for (key, value) in &sources.flags {
-        let origin = format!("--set {key}");
-        check_known(key, &origin)?;
-        values.insert(key.clone(), (origin, value.clone()));
-    }
-    Ok(values)
-}
-
-fn invalid(origin: &str, problem: &str) -> SettingsError {
-    SettingsError::Invalid { origin: origin.to_owned(), problem: problem.to_owned() }
-}
-
-fn check_known(key: &str, origin: &str) -> Result<(), SettingsError> {
-    if KEYS.iter().any(|(known, _)| *known == key) {
-        return Ok(());
-    }
-    let near = KEYS
-        .iter()
-        .map(|(known, _)| *known)
-        .max_by(|a, b| strsim::jaro_winkler(a, key).total_cmp(&strsim::jaro_winkler(b, key)));
-    let nearest = near.unwrap_or_default();
-    let nearest = if origin.starts_with(PREFIX) { variable_name(nearest) } else { nearest.to_owned() };
-    Err(SettingsError::Unknown { origin: origin.to_owned(), nearest })
-}
-
-fn variable_name(key: &str) -> String {
-    format!("{PREFIX}{}", key.replace('.', "__").to_uppercase())
-}
-
-fn read_variable(
-    name: &str,
-    rest: &str,
-    value: &str,
-    values: &mut BTreeMap<String, (String, String)>,
-) -> Result<(), SettingsError> {
-    let key = rest.to_lowercase().replace("__", ".");
-    if let Some(secret) = key.strip_suffix("_file")
-        && SECRET_KEYS.contains(&secret)
-    {
-        let text =
-            std::fs::read_to_string(value).map_err(|e| invalid(name, &format!("{value} cannot be read: {e}")))?;
-        values.insert(secret.to_owned(), (name.to_owned(), text.trim_end().to_owned()));
-        return Ok(());
-    }
-    check_known(&key, name)?;
-    // DATABASE__URL_FILE comes after DATABASE__URL in the map's order and wins; say so instead.
-    values.insert(key, (name.to_owned(), value.to_owned()));
-    Ok(())
-}
-
-fn read_file(file: &Path, values: &mut BTreeMap<String, (String, String)>) -> Result<(), SettingsError> {
-    let origin = file.display().to_string();
-    let text = std::fs::read_to_string(file).map_err(|e| invalid(&origin, &format!("cannot be read: {e}")))?;
-    let table: toml::Table = text.parse().map_err(|e: toml::de::Error| invalid(&origin, &e.to_string()))?;
-    for (section, entries) in table {
-        let toml::Value::Table(entries) = entries else {
-            return Err(invalid(&origin, &format!("{section} must be a [section]")));
-        };
-        for (name, value) in entries {
-            let key = format!("{section}.{name}");
-            let place = format!("{origin}: {key}");
-            check_known(&key, &place)?;
-            values.insert(
-                key,
-                (
-                    place.clone(),
-                    as_text(&value).ok_or_else(|| invalid(&place, "must be a text, a number or a list of texts"))?,
-                ),
-            );
-        }
-    }
-    Ok(())
-}
-
-fn as_text(value: &toml::Value) -> Option<String> {
-    match value {
-        toml::Value::String(text) => Some(text.clone()),
-        toml::Value::Integer(number) => Some(number.to_string()),
-        toml::Value::Boolean(flag) => Some(flag.to_string()),
-        toml::Value::Array(items) => {
-            items.iter().map(|item| item.as_str().map(str::to_owned)).collect::<Option<Vec<_>>>().map(|v| v.join(","))
-        }
-        _ => None,
-    }
-}
-
 fn serde_path_to_error(
     read: config::Config,
     values: &BTreeMap<String, (String, String)>,
@@ -561,84 +404,4 @@ fn optional_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn load(environment: &[(&str, &str)]) -> Result<Settings, SettingsError> {
-        let environment = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        Settings::load(&Sources { environment, ..Sources::default() })
-    }
-
-    #[test]
-    fn embedded_needs_none() {
-        let settings = load(&[]).unwrap();
-        assert_eq!(settings.mode(), Ok(Mode::Embedded));
-        assert_eq!(settings.limits.user_updates_per_minute, 10);
-        assert_eq!(settings.admin_listen(Service::ScoreWorker).port(), 9093);
-    }
-
-    #[test]
-    fn an_unknown_key_names_the_nearest() {
-        let error = load(&[("SCOREBOARD__LIMITS__USER_UPDATE_PER_MINUTE", "5")]).unwrap_err();
-        assert_eq!(
-            error,
-            SettingsError::Unknown {
-                origin: "SCOREBOARD__LIMITS__USER_UPDATE_PER_MINUTE".into(),
-                nearest: "SCOREBOARD__LIMITS__USER_UPDATES_PER_MINUTE".into()
-            }
-        );
-    }
-
-    #[test]
-    fn what_kubernetes_injects_is_not_ours() {
-        assert!(load(&[("SCOREBOARD_PORT", "tcp://10.0.0.1:8080")]).is_ok());
-    }
-
-    #[test]
-    fn a_bad_value_names_its_variable() {
-        let error = load(&[("SCOREBOARD__SUBMIT__WAIT_MS", "soon")]).unwrap_err();
-        assert!(error.to_string().starts_with("SCOREBOARD__SUBMIT__WAIT_MS"), "{error}");
-        let error = load(&[("SCOREBOARD__HTTP__LISTEN", "8080")]).unwrap_err();
-        assert!(error.to_string().starts_with("SCOREBOARD__HTTP__LISTEN"), "{error}");
-    }
-
-    #[test]
-    fn the_servers_must_be_whole() {
-        let error = load(&[("SCOREBOARD__REDIS__URL", "redis://x")]).unwrap_err();
-        assert!(matches!(error, SettingsError::HalfDistributed { .. }));
-    }
-
-    #[test]
-    fn flags_win_over_environment_over_file() {
-        let file = std::env::temp_dir().join(format!("scoreboard-settings-{}.toml", std::process::id()));
-        std::fs::write(
-            &file,
-            "[submit]\nwait_ms = 5\n[stream]\ntick_ms = 7\n[http]\nallowed_origins = [\"https://a\"]\n",
-        )
-        .unwrap();
-        let sources = Sources {
-            file: Some(file.clone()),
-            environment: [
-                ("SCOREBOARD__SUBMIT__WAIT_MS".to_owned(), "6".to_owned()),
-                ("SCOREBOARD__STREAM__TICK_MS".to_owned(), "8".to_owned()),
-            ]
-            .into(),
-            flags: vec![("submit.wait_ms".into(), "9".into())],
-        };
-        let settings = Settings::load(&sources).unwrap();
-        std::fs::remove_file(file).unwrap();
-        assert_eq!((settings.submit.wait_ms, settings.stream.tick_ms), (9, 8));
-        assert_eq!(settings.http.allowed_origins, ["https://a"]);
-    }
-
-    #[test]
-    fn secrets_are_not_printed() {
-        let settings = load(&[
-            ("SCOREBOARD__REDIS__URL", "redis://:hunter2@x"),
-            ("SCOREBOARD__AMQP__URL", "amqp://a:hunter2@x"),
-            ("SCOREBOARD__DATABASE__URL", "postgres://a:hunter2@x"),
-        ])
-        .unwrap();
-        assert!(!format!("{settings:?}").contains("hunter2"));
-    }
-}
+mod tests;

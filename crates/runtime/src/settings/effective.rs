@@ -1,6 +1,7 @@
 //! What the settings came to, for an operator to read.
 
-use super::{KEYS, SECRET_KEYS, Service, Settings, SettingsError, Sources};
+use super::sources::{KEYS, SECRET_KEYS, gather};
+use super::{Service, Settings, SettingsError, Sources};
 
 /// A setting with its value and where that came from.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -20,7 +21,7 @@ impl Settings {
     /// As [`Settings::load`].
     pub fn effective(sources: &Sources, service: Service) -> Result<Vec<EffectiveSetting>, SettingsError> {
         let settings = Self::load(sources)?;
-        let values = super::gather(sources)?;
+        let values = gather(sources)?;
         let effective = |key: &'static str| {
             let given = values.get(key).filter(|(_, value)| !value.is_empty());
             let (origin, value) = given.cloned().unwrap_or_else(|| {
