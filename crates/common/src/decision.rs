@@ -163,22 +163,21 @@ impl Deciding {
         if let Some(outcome) = self.by_submission.get(&update.submission) {
             return outcome.clone();
         }
-        if let Some(key) = &update.idempotency_key
-            && let Some((content, receipt)) = self.by_key.get(&(update.user, key.clone()))
-        {
-            if *content != update.content_hash {
-                return Outcome::KeyReused;
+        let keyed = update.idempotency_key.as_ref().and_then(|key| self.by_key.get(&(update.user, key.clone())));
+        let reused = match keyed {
+            Some((content, receipt)) if *content == update.content_hash => {
+                return Outcome::Applied { receipt: receipt.clone(), replayed: true };
             }
-            return Outcome::Applied { receipt: receipt.clone(), replayed: true };
-        }
+            Some(_) => true,
+            None => false,
+        };
         let action = (update.board.clone(), update.user, update.action_id.clone());
-        if let Some(receipt) = self.by_action.get(&action) {
+        if let Some(receipt) = self.by_action.get(&action).filter(|_| !reused) {
             return Outcome::DuplicateAction { receipt: receipt.clone() };
         }
-        let receipt = match self.apply(update) {
-            Ok(receipt) => receipt,
-            Err(code) => receipt_of(update, ReceiptStatus::Rejected(code), self.now),
-        };
+        // A refusal is written down too: whoever was answered 202 asks for its receipt.
+        let decided = if reused { Err(ErrorCode::IdempotencyKeyReused) } else { self.apply(update) };
+        let receipt = decided.unwrap_or_else(|code| receipt_of(update, ReceiptStatus::Rejected(code), self.now));
         self.plan.ledger.push(LedgerRow { update: index, receipt: receipt.clone() });
         self.remember(update.submission, update.user, update.idempotency_key.clone(), update.content_hash, receipt);
         self.by_submission[&update.submission].clone()
@@ -252,6 +251,9 @@ fn receipt_of(update: &ScoreUpdate, status: ReceiptStatus, now: Timestamp) -> Re
 }
 
 fn rejection(receipt: Receipt, now: Timestamp) -> Outcome {
+    if receipt.status == ReceiptStatus::Rejected(ErrorCode::IdempotencyKeyReused) {
+        return Outcome::KeyReused;
+    }
     let retry_after_s =
         (receipt.status == ReceiptStatus::Rejected(ErrorCode::DailyCapReached)).then(|| now.seconds_to_next_utc_day());
     Outcome::Rejected { receipt, retry_after_s }

@@ -1,5 +1,6 @@
-//! Rate limits by the generic cell rate algorithm (GCRA, ITU-T I.371): one number per bucket, exact to the microsecond,
-//! and no window at whose edge twice the limit passes.
+//! Rate limits by the generic cell rate algorithm (GCRA, ITU-T I.371): one number per bucket, exact to the microsecond. The
+//! whole quota may come at once; after that one request passes per `period / limit`, so that a period which begins with
+//! a rested bucket sees at most `2 × limit - 1`, and every later one `limit`.
 //!
 //! Pure: the memory limiter and the Redis script are both held to [`decide`].
 

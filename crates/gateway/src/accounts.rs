@@ -10,7 +10,6 @@ use wire::json::{AccountJson, ErrorJson, TokenGrantJson};
 
 use crate::app::Gateway;
 use crate::openapi::{CredentialsBody, RefreshBody};
-use crate::tokens::bearer;
 
 /// `POST /api/v1/auth/register`
 #[utoipa::path(post, path = "/api/v1/auth/register", tag = "accounts", request_body = CredentialsBody, responses(
@@ -78,7 +77,7 @@ fn granted(grant: &TokenGrantJson) -> HttpResponse {
     (status = "5XX", description = "Not available now", body = ErrorJson),
 ))]
 pub(crate) async fn logout(gateway: web::Data<Gateway>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
-    let claims = gateway.tokens.verify(bearer(&request)?).await?;
+    let claims = gateway.counted_claims(&request).await?;
     gateway.ports.authority.logout(claims.session).await?;
     gateway.tokens.revoke(claims.session);
     gateway.ports.guard.revoke(claims.session).await;

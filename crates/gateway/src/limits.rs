@@ -8,7 +8,10 @@ use common::ports::AdmissionRequest;
 use common::rate_limit::Quota;
 use http_edge::client_address::counted;
 
+use runtime::access_token::Claims;
+
 use crate::app::Gateway;
+use crate::tokens::bearer;
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -62,6 +65,24 @@ impl Gateway {
         match self.ports.guard.admit(&ask).await.address {
             Some(allowance) if !allowance.allowed => Err(Refusal::rate_limited(allowance)),
             _ => Ok(()),
+        }
+    }
+
+    /// Whose request it is, counted: by its address's limit with a good token, by the one without for any other.
+    pub(crate) async fn counted_claims(&self, request: &HttpRequest) -> Result<Claims, Refusal> {
+        let verified = match bearer(request) {
+            Ok(token) => self.tokens.verify(token).await,
+            Err(refusal) => Err(refusal),
+        };
+        match verified {
+            Ok(claims) => {
+                self.count(self.settings.limits.address, self.address(request)).await?;
+                Ok(claims)
+            }
+            Err(refusal) => {
+                self.count_anonymous(request).await?;
+                Err(refusal)
+            }
         }
     }
 

@@ -20,7 +20,8 @@ pub(crate) struct ScoreUpdateBody {
     points: Option<i64>,
     /// RFC 3339, within 5 minutes of the server's clock. Needed unless the type asks for token proof only.
     timestamp: Option<String>,
-    /// 64 lower-case hex digits: HMAC-SHA256 over seven lines. Needed unless the type asks for token proof only.
+    /// 64 lower-case hex digits: HMAC-SHA256 under the session's key over seven lines joined by a newline (`scoreboard-v1`,
+    /// board, userId, actionId, actionType, points or nothing, timestamp as sent). Needed unless the type asks for token proof only.
     signature: Option<String>,
     /// `global` when left out.
     board: Option<String>,

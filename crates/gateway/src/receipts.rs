@@ -10,7 +10,6 @@ use http_edge::query;
 use wire::json::{ErrorJson, ReceiptJson};
 
 use crate::app::Gateway;
-use crate::tokens::bearer;
 
 /// `GET /api/v1/score/updates/{actionId}?board=`: own actions only.
 #[utoipa::path(get, path = "/api/v1/score/updates/{actionId}", tag = "scores", security(("bearer" = [])), params(("actionId" = String, Path), ("board" = Option<String>, Query, description = "`global` when left out")), responses(
@@ -23,7 +22,7 @@ pub(crate) async fn receipt(
     request: HttpRequest,
     path: web::Path<String>,
 ) -> Result<HttpResponse, ApiError> {
-    let claims = gateway.tokens.verify(bearer(&request)?).await?;
+    let claims = gateway.counted_claims(&request).await?;
     let action = ActionId::parse(&path.into_inner())?;
     let board = query::board(&request)?;
     gateway.known_board(&board)?;

@@ -8,7 +8,7 @@ use common::board::{ActionRule, Proof};
 use common::error_code::{Details, ErrorCode, Refusal};
 use common::ids::{ActionType, SubmissionId, UserId};
 use common::ports::{KeyClaim, SubmitError, Submitted};
-use common::rate_limit::Allowance;
+use common::rate_limit::{Allowance, Quota};
 use common::receipt::{Answer, Outcome, Receipt, ReceiptStatus};
 use common::score_update::ScoreUpdate;
 use http_edge::ApiError;
@@ -106,15 +106,21 @@ impl Gateway {
         payload: web::Payload,
         default_type: ActionType,
     ) -> LocalChecks {
+        // Verified first, told in its place: a good token counts as one whatever else is wrong.
+        let claims = self.claims(request).await;
+        let early = |check, refusal| LocalChecks {
+            claims: claims.as_ref().ok().cloned(),
+            ..LocalChecks::refused(check, refusal)
+        };
         let body = match json_object(request, payload).await {
             Ok(body) => body,
-            Err(refusal) => return LocalChecks::refused(Check::SizeAndMediaType, refusal),
+            Err(refusal) => return early(Check::SizeAndMediaType, refusal),
         };
         let shape = match self.shape(request, &body, default_type) {
             Ok(shape) => shape,
-            Err(refusal) => return LocalChecks::refused(Check::Shape, refusal),
+            Err(refusal) => return early(Check::Shape, refusal),
         };
-        let claims = match self.claims(request).await {
+        let claims = match claims {
             Ok(claims) => claims,
             Err(refusal) => return LocalChecks::refused(Check::Token, refusal),
         };
@@ -205,6 +211,10 @@ impl Gateway {
             Ok(Submitted::Pending) => {
                 self.metrics.submitted("pending", took);
                 self.ports.pending.mark(&update).await;
+                // A repeat goes the same way and is answered by whatever the worker decides of the first.
+                if let Some(claim) = claim {
+                    self.ports.guard.release(claim).await;
+                }
                 let location = format!("/api/v1/score/updates/{}?board={}", update.action_id, update.board);
                 let body = UpdateAnswerJson::pending(&update.action_id, &update.board);
                 Ok(HttpResponse::Accepted().insert_header((LOCATION, location)).json(body))
@@ -245,7 +255,7 @@ impl Gateway {
                 let body = body.map_err(|_| Refusal::internal())?;
                 Ok(Applied { body, replayed })
             }
-            Outcome::Rejected { receipt, retry_after_s } => Err(rejected(&receipt, retry_after_s)),
+            Outcome::Rejected { receipt, retry_after_s } => Err(self.rejected(&receipt, retry_after_s)),
             Outcome::DuplicateAction { receipt } => {
                 let message = format!("action {} was already used on board {}", receipt.action_id, receipt.board);
                 let mut refusal = Refusal::new(ErrorCode::DuplicateAction, message);
@@ -290,24 +300,42 @@ fn log_security_event(refusal: &Refusal, user: Option<UserId>, address: &str) {
     );
 }
 
-fn rejected(receipt: &Receipt, retry_after_s: Option<u64>) -> Refusal {
-    let ReceiptStatus::Rejected(code) = receipt.status else { return Refusal::internal() };
-    let message = match code {
-        ErrorCode::DailyCapReached => {
-            format!("the points of action type {} for this UTC day are used up", receipt.action_type)
+impl Gateway {
+    fn rejected(&self, receipt: &Receipt, retry_after_s: Option<u64>) -> Refusal {
+        let ReceiptStatus::Rejected(code) = receipt.status else { return Refusal::internal() };
+        let message = match code {
+            ErrorCode::DailyCapReached => {
+                format!("the points of action type {} for this UTC day are used up", receipt.action_type)
+            }
+            ErrorCode::PointsOutOfRange => "the score would leave the range of ±(2^53-1)".to_owned(),
+            ErrorCode::UnknownBoard => format!("there is no board {}", receipt.board),
+            ErrorCode::UnknownActionType => {
+                format!("board {} has no action type {}", receipt.board, receipt.action_type)
+            }
+            _ => format!("the update was decided against: {code}"),
+        };
+        let mut refusal = Refusal::new(code, message);
+        refusal.retry_after_s = retry_after_s;
+        if code == ErrorCode::DailyCapReached {
+            refusal.details = Details::Limit(DAILY_CAP);
+            refusal.allowance = self.daily_allowance(receipt, retry_after_s).map(Box::new);
         }
-        ErrorCode::PointsOutOfRange => "the score would leave the range of ±(2^53-1)".to_owned(),
-        ErrorCode::UnknownBoard => format!("there is no board {}", receipt.board),
-        ErrorCode::UnknownActionType => format!("board {} has no action type {}", receipt.board, receipt.action_type),
-        _ => format!("the update was decided against: {code}"),
-    };
-    let mut refusal = Refusal::new(code, message);
-    refusal.retry_after_s = retry_after_s;
-    if code == ErrorCode::DailyCapReached {
-        refusal.details = Details::Limit("daily_cap");
+        refusal
     }
-    refusal
+
+    /// The cap as a limit, for the `RateLimit` headers.
+    fn daily_allowance(&self, receipt: &Receipt, retry_after_s: Option<u64>) -> Option<Allowance> {
+        let board = self.ports.views.board(&receipt.board)?;
+        let cap = board.rule(&receipt.action_type).ok()?.daily_cap;
+        let wait = Duration::from_secs(retry_after_s?);
+        let limit = u32::try_from(cap).unwrap_or(u32::MAX);
+        let quota = Quota { name: DAILY_CAP, limit, period: Duration::from_secs(24 * 60 * 60) };
+        Some(Allowance { quota, allowed: false, remaining: 0, retry_after: wait, reset_after: wait })
+    }
 }
+
+/// What the daily cap of an action type is called in `details.limit` and `RateLimit`.
+const DAILY_CAP: &str = "daily-cap";
 
 /// RFC 7240, section 4.1.
 fn prefers_async(headers: &HeaderMap) -> bool {

@@ -6,12 +6,10 @@ use common::ids::SessionId;
 use futures_util::future::join_all;
 use http_edge::ApiError;
 use http_edge::body::json_object;
-use runtime::access_token::Claims;
 use wire::json::{ErrorJson, OpenSessionJson};
 
 use crate::app::Gateway;
 use crate::openapi::PasswordChangeBody;
-use crate::tokens::bearer;
 
 /// Ended sessions that are noted in the shared memory; every node reads the rest from auth within a second.
 const NOTED: usize = 100;
@@ -27,7 +25,7 @@ pub(crate) async fn change_password(
     request: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, ApiError> {
-    let claims = gateway.player(&request).await?;
+    let claims = gateway.counted_claims(&request).await?;
     let body = json_object(&request, payload).await?;
     let (current, new) = (body.required_text("currentPassword")?, body.required_text("newPassword")?);
     // Counted with the logins: a stolen token is no way to guess a password faster.
@@ -44,7 +42,7 @@ pub(crate) async fn change_password(
     (status = "5XX", description = "Not available now", body = ErrorJson),
 ))]
 pub(crate) async fn logout_all(gateway: web::Data<Gateway>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
-    let claims = gateway.player(&request).await?;
+    let claims = gateway.counted_claims(&request).await?;
     let ended = gateway.ports.authority.logout_all(claims.user).await?;
     gateway.note_ended(&ended).await;
     Ok(HttpResponse::NoContent().finish())
@@ -57,31 +55,13 @@ pub(crate) async fn logout_all(gateway: web::Data<Gateway>, request: HttpRequest
     (status = "5XX", description = "Not available now", body = ErrorJson),
 ))]
 pub(crate) async fn list(gateway: web::Data<Gateway>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
-    let claims = gateway.player(&request).await?;
+    let claims = gateway.counted_claims(&request).await?;
     let open = gateway.ports.authority.sessions(claims.user).await?;
     let open: Vec<_> = open.iter().map(|open| OpenSessionJson::new(open, open.session == claims.session)).collect();
     Ok(HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).json(open))
 }
 
 impl Gateway {
-    /// Whose request this is. Counted by address: under the ceiling of players, else of strangers.
-    async fn player(&self, request: &HttpRequest) -> Result<Claims, ApiError> {
-        let claims = match bearer(request) {
-            Ok(token) => self.tokens.verify(token).await,
-            Err(refusal) => Err(refusal),
-        };
-        match claims {
-            Ok(claims) => {
-                self.count(self.settings.limits.address, self.address(request)).await?;
-                Ok(claims)
-            }
-            Err(refusal) => {
-                self.count_anonymous(request).await?;
-                Err(refusal.into())
-            }
-        }
-    }
-
     /// Refuses the tokens of these sessions here at once, and tells other nodes.
     async fn note_ended(&self, sessions: &[SessionId]) {
         for session in sessions {

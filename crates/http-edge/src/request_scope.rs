@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::Method;
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage as _, HttpRequest};
@@ -78,7 +79,7 @@ pub async fn request_scope(
     let started = Instant::now();
     let id = RequestId::of(request.headers());
     request.extensions_mut().insert(id.clone());
-    let method = request.method().to_string();
+    let method = known_method(request.method());
     let span = tracing::info_span!(
         "HTTP request",
         otel.name = tracing::field::Empty,
@@ -115,6 +116,22 @@ pub async fn request_scope(
         ],
     );
     Ok(response)
+}
+
+/// The method as a label: what a client makes up never becomes one (OpenTelemetry semantic conventions, HTTP).
+const fn known_method(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        Method::CONNECT => "CONNECT",
+        Method::TRACE => "TRACE",
+        _ => "_OTHER",
+    }
 }
 
 fn caller_context(headers: &HeaderMap) -> TraceContext {

@@ -39,11 +39,14 @@ pub(crate) struct Metrics {
 impl Metrics {
     pub(crate) fn new() -> Self {
         let meter = opentelemetry::global::meter("scoreboard");
+        let sockets = meter
+            .i64_up_down_counter("scoreboard_stream_sockets")
+            .with_description("Open sockets on this node")
+            .build();
+        // There from the start: no sockets is a figure too.
+        sockets.add(0, &[]);
         Self {
-            sockets: meter
-                .i64_up_down_counter("scoreboard_stream_sockets")
-                .with_description("Open sockets on this node")
-                .build(),
+            sockets,
             frames: meter
                 .u64_counter("scoreboard_stream_frames")
                 .with_description("Frames given to connections, by event")

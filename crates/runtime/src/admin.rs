@@ -4,7 +4,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::{App, HttpResponse, HttpServer, web};
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use common::ports::Dependency;
 use tokio_util::sync::CancellationToken;
 
@@ -77,9 +77,13 @@ pub async fn serve(
     tokio::join!(server, stopper).0
 }
 
-async fn readyz(readiness: web::Data<Readiness>) -> HttpResponse {
+/// `?exclude=redis` (repeatable, as the Kubernetes API server has it) shows a check without counting it: for a probe that
+/// must not take a node out of service because something is away that the node can do without for a while.
+async fn readyz(request: HttpRequest, readiness: web::Data<Readiness>) -> HttpResponse {
     let results = readiness.check().await;
-    let ready = results.iter().all(|(_, result)| result.is_ok());
+    let excluded: Vec<&str> =
+        request.query_string().split('&').filter_map(|pair| pair.strip_prefix("exclude=")).collect();
+    let ready = results.iter().all(|(name, result)| result.is_ok() || excluded.contains(name));
     let checks: serde_json::Map<_, _> = results
         .into_iter()
         .map(|(name, result)| (name.to_owned(), result.err().unwrap_or_else(|| "ok".to_owned()).into()))

@@ -89,6 +89,10 @@ impl Visit for Fields<'_> {
     fn record_u64(&mut self, field: &Field, value: u64) {
         self.0.insert(field.name().to_owned(), value.into());
     }
+    fn record_u128(&mut self, field: &Field, value: u128) {
+        // Durations in whole milliseconds come as these.
+        self.0.insert(field.name().to_owned(), u64::try_from(value).map_or(Value::Null, Value::from));
+    }
     fn record_bool(&mut self, field: &Field, value: bool) {
         self.0.insert(field.name().to_owned(), value.into());
     }

@@ -118,7 +118,7 @@ impl Committer {
             request_id = update.request_id,
             action_id = %update.action_id,
             reason,
-            "an update cannot be committed and was put aside; see `scoreboard dead-letters`"
+            "an update cannot be committed and was put aside as a dead letter"
         );
         Some(Outcome::Rejected { receipt: self.unusable(update), retry_after_s: None })
     }

@@ -42,7 +42,7 @@ pub(super) const KEYS: &[(&str, Option<&str>)] = &[
 pub(super) const SECRET_KEYS: &[&str] = &["database.url", "redis.url", "amqp.url"];
 
 /// Our own words, and of the libraries only what is wrong and not told by ourselves.
-pub(super) const DEFAULT_FILTER: &str = "info,actix_server=warn,refinery_core=warn,lapin=off";
+pub(super) const DEFAULT_FILTER: &str = "info,actix_server=warn,refinery_core=warn,lapin=off,actix_http=off";
 
 const PREFIX: &str = "SCOREBOARD__";
 
@@ -124,7 +124,6 @@ fn read_variable(
         return Ok(());
     }
     check_known(&key, name)?;
-    // DATABASE__URL_FILE comes after DATABASE__URL in the map's order and wins; say so instead.
     values.insert(key, (name.to_owned(), value.to_owned()));
     Ok(())
 }

@@ -40,15 +40,25 @@ async fn play(api: &Client, players: &[Player], updates: usize) -> Scores {
         let api = api.clone();
         async move {
             let points = i64::try_from((n * 7 + player.name.len()) % 50 + 1).expect("small");
-            api.score(&player, &format!("a-{n}"), points).await.expect(200);
-            (player.id, points)
+            let answer = api.score(&player, &format!("a-{n}"), points).await.expect(200).body;
+            let told = |field: &str| answer[field].as_i64().unwrap_or_else(|| panic!("{field} in {answer}"));
+            (player.id, points, told("newScore"), told("version"))
         }
     });
-    let promised: Vec<(String, i64)> = stream::iter(answers).buffer_unordered(AT_ONCE).collect().await;
-    let mut sums = Scores::new();
-    for (user, points) in promised {
-        *sums.entry(user).or_default() += points;
+    let answers: Vec<(String, i64, i64, i64)> = stream::iter(answers).buffer_unordered(AT_ONCE).collect().await;
+    let (mut sums, mut told) = (Scores::new(), Scores::new());
+    for (user, points, new_score, _) in &answers {
+        *sums.entry(user.clone()).or_default() += points;
+        let best = told.entry(user.clone()).or_default();
+        *best = (*new_score).max(*best);
     }
+    assert_eq!(told, sums, "the highest score that each player was told is the sum of what it played");
+    let mut versions: Vec<i64> = answers.iter().map(|(.., version)| *version).collect();
+    versions.sort_unstable();
+    assert!(
+        versions.windows(2).all(|pair| pair[1] == pair[0] + 1),
+        "each answer has a version of its own, without a gap"
+    );
     sums
 }
 
@@ -92,6 +102,10 @@ async fn all_agree(deployment: &Deployment, promised: &Scores, screens: &[Watche
         .await;
         screen.must_never_have_gone_back();
     }
+    for (user, score, rank) in &best {
+        let own = deployment.api.get(&format!("/api/v1/scoreboard/users/{user}")).await.expect(200).body;
+        assert_eq!((&own["score"], &own["rank"]), (&json!(score), &json!(rank)));
+    }
     let (exit, told) = deployment.operate(&["verify"]);
     assert_eq!(exit, Some(0), "{told}");
 }
@@ -115,7 +129,7 @@ async fn redis_forgets_everything_while_updates_run() {
     let api = Arc::new(deployment.api.clone());
     let playing = tokio::spawn({
         let (api, players) = (Arc::clone(&api), players.clone());
-        async move { play(&api, &players, 40).await }
+        async move { play(&api, &players, 100).await }
     });
     let place = deployment.place.as_ref().expect("on servers");
     eventually(Duration::from_secs(20), "updates to run", async || deployment.version().await > 100).await;
@@ -126,6 +140,7 @@ async fn redis_forgets_everything_while_updates_run() {
         if found == players.len() { Ok(()) } else { Err(found) }
     })
     .await;
+    assert!(!playing.is_finished(), "updates ran all the time");
     let promised = playing.await.expect("everybody played");
     eventually(Duration::from_secs(5), "Redis to show the truth", async || {
         let found = scores_in_redis(place).await;

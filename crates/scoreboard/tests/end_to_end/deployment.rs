@@ -1,6 +1,7 @@
 //! The product as it is deployed: everything in one process with nothing installed, the same on the real servers, and
 //! four processes on them.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -174,6 +175,16 @@ impl Deployment {
                 process.signal("HUP");
             }
         }
+    }
+
+    /// What each process tells at `/metrics`, by its name.
+    pub(crate) async fn metrics(&self) -> BTreeMap<String, String> {
+        let mut told = BTreeMap::new();
+        for ((name, _), admin) in self.processes.iter().zip(&self.admins) {
+            let answer = reqwest::get(format!("http://127.0.0.1:{admin}/metrics")).await.expect("an answer");
+            told.insert(name.clone(), answer.text().await.expect("a text"));
+        }
+        told
     }
 
     /// The one process of this deployment.

@@ -192,6 +192,39 @@ async fn pending_is_said_only_where_the_queue_is_durable(deployment: &Deployment
     })
     .await;
     assert_eq!((&receipt["points"], &receipt["newScore"], &receipt["rank"]), (&json!(3), &json!(108), &json!(2)));
+    every_202_is_decided(api, bob).await;
+}
+
+/// Every 202 ends with a decision that its receipt tells, also where the key turns out to stand for something else.
+async fn every_202_is_decided(api: &Client, bob: &Player) {
+    let bearer = bob.bearer();
+    let path = "/api/v1/score/update";
+    let headers: &[(&str, &str)] =
+        &[("authorization", &bearer), ("prefer", "respond-async"), ("idempotency-key", "async-once")];
+    api.post(path, &bob.signed("async-a", 1), headers).await.expect(202);
+    let decided = async |action: &str| {
+        eventually(Duration::from_secs(5), "the receipt to be final", async || {
+            let receipt = api.get_as(bob, &format!("/api/v1/score/updates/{action}")).await.expect(200).body;
+            if receipt["status"] == "pending" { Err(receipt) } else { Ok(receipt) }
+        })
+        .await
+    };
+    let first = decided("async-a").await;
+    assert_eq!(first["status"], "applied");
+    // A repeat of the 202 gets the final answer.
+    let again = api.post(path, &bob.signed("async-a", 1), &headers[..1]).await;
+    assert_eq!(again.code(), "duplicate_action", "without its key there is no replay");
+    let keyed = [headers[0], headers[2]];
+    let again = api.post(path, &bob.signed("async-a", 1), &keyed).await.expect(200);
+    assert_eq!((again.header("idempotent-replayed"), &again.body["version"]), ("true", &first["version"]));
+    // The same key with other content, taken before anybody could know.
+    let other = api.post(path, &bob.signed("async-b", 1), headers).await;
+    if other.status == 202 {
+        let refused = decided("async-b").await;
+        assert_eq!((&refused["status"], &refused["code"]), (&json!("rejected"), &json!("idempotency_key_reused")));
+    } else {
+        assert_eq!(other.code(), "idempotency_key_reused");
+    }
 }
 
 async fn a_session_ends_at_once(api: &Client) {

@@ -105,3 +105,27 @@ async fn commands_tell_what_is_wrong_by_code_and_by_name() {
     assert_eq!(own.body["score"], 42);
     deployment.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_process_tells_its_figures_and_no_label_is_made_up_by_a_client() {
+    let deployment = Deployment::four_processes().await;
+    let player = deployment.api.join("measured").await;
+    let _screen = Watcher::open(&deployment.stream_url).await;
+    deployment.api.score(&player, "figures", 5).await.expect(200);
+    deployment.api.raw("FOO", "/api/v1/scoreboard/top", &[], "").await;
+    let figures = deployment.metrics().await;
+    for (service, expected) in [
+        ("gateway", "scoreboard_http_request_duration_seconds_count{http_request_method=\"POST\""),
+        ("gateway", "http_request_method=\"_OTHER\""),
+        ("score-worker", "scoreboard_updates_total{result=\"applied\"} 1"),
+        ("score-worker", "scoreboard_batch_size_count 1"),
+        ("score-worker", "scoreboard_projection_lag_seconds_count"),
+        ("realtime-fanout", "scoreboard_stream_sockets 1"),
+        ("auth", "scoreboard_registrations_total"),
+    ] {
+        assert!(figures[service].contains(expected), "{service} lacks {expected}:\n{}", figures[service]);
+    }
+    let told: String = figures.values().map(String::as_str).collect();
+    assert!(!told.contains(&player.id) && !told.contains("FOO"), "no label names a player or what a client made up");
+    deployment.stop().await;
+}
