@@ -171,6 +171,15 @@ impl BoardViews {
         !self.rules.load().is_empty()
     }
 
+    /// Whether every board can be shown: from then on, nobody is told that it is loading.
+    #[must_use]
+    pub fn are_all_read(&self) -> bool {
+        let heads = self.heads.load();
+        let cells = self.cells.load();
+        self.are_rules_known()
+            && heads.as_ref().as_ref().is_some_and(|heads| heads.boards.iter().all(|board| cells.contains_key(board)))
+    }
+
     /// Whether the truth said within `within` where its boards stand.
     #[must_use]
     pub fn is_fresh(&self, within: Duration) -> bool {

@@ -121,6 +121,12 @@ impl Gateway {
         &self.settings.allowed_origins
     }
 
+    /// Whether auth's keys were read: before that, no token can be told from a forged one.
+    #[must_use]
+    pub fn knows_keys(&self) -> bool {
+        self.tokens.keys().is_ok()
+    }
+
     /// Takes over what an operator rotated: signatures by the current and the previous master verify from now on, and
     /// auth is asked for its keys at once. The service key stays as it was.
     pub fn reload(&self, secrets: GatewaySecrets) {

@@ -17,6 +17,7 @@ mod receipts;
 mod score_update;
 mod sessions;
 mod standings;
+mod start_up;
 mod tokens;
 mod update_shape;
 
@@ -24,3 +25,4 @@ pub use app::{Gateway, GatewayApp, GatewayError, GatewayPorts, GatewaySettings};
 pub use limits::RateLimits;
 pub use openapi::document as openapi_document;
 pub use paths::configure;
+pub use start_up::name_movable_boards;

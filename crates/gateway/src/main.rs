@@ -11,6 +11,7 @@ use distributed::servers::Servers;
 use gateway::{GatewayApp, GatewayPorts, GatewaySettings};
 use runtime::clock::SystemClock;
 use runtime::exit::{Exit, Failure, causes};
+use runtime::first_reading::FirstReading;
 use runtime::process::{Process, service_main};
 use runtime::secrets::GatewaySecrets;
 use runtime::settings::Service;
@@ -52,16 +53,25 @@ async fn run(process: Process) -> Result<(), Failure> {
         gateway.reload(secrets);
         Ok(())
     })?;
+    let (read, door) = (views.clone(), app.gateway());
+    let boards =
+        Arc::new(FirstReading::new("boards", "the database", "SCOREBOARD__DATABASE__URL", move || read.are_all_read()));
+    let keys = Arc::new(FirstReading::new("keys", "auth", "SCOREBOARD__AUTH__URL", move || door.knows_keys()));
     let stop = process.lifecycle.stop_token();
     process.lifecycle.spawn("board views", {
         let stop = stop.clone();
         async move {
-            views.run(stop).await;
+            tokio::join!(views.run(stop.clone()), async {
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    () = gateway::name_movable_boards(&views) => {}
+                }
+            });
             Ok::<_, Infallible>(())
         }
     });
     process.lifecycle.spawn("http", app.run(stop));
-    let dependencies = vec![servers.database(), servers.cache(), servers.broker(), authority];
+    let dependencies = vec![servers.database(), servers.cache(), servers.broker(), authority, boards, keys];
     let ended = process.run_until_stopped(admin, dependencies).await;
     servers.close().await;
     ended

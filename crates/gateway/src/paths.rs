@@ -1,6 +1,7 @@
 //! The one table of paths. The paths of the source documents reach the same handlers with the same bodies and answers.
 
 use actix_web::web::{self, ServiceConfig};
+use actix_web::{FromRequest, Handler, Resource, Responder};
 
 use crate::{accounts, boards, openapi, page, reads, receipts, score_update, sessions};
 
@@ -24,12 +25,12 @@ pub fn configure(config: &mut ServiceConfig) {
         config.service(web::resource(path).route(web::post().to(score_update::post)));
     }
     config.service(web::resource(UPDATE_TASK).route(web::post().to(score_update::post_task)));
-    config.service(web::resource(RECEIPT).route(web::get().to(receipts::receipt)));
+    config.service(read(RECEIPT, receipts::receipt));
     for path in TOP {
-        config.service(web::resource(path).route(web::get().to(reads::top)));
+        config.service(read(path, reads::top));
     }
     for path in PLAYER {
-        config.service(web::resource(path).route(web::get().to(reads::player)));
+        config.service(read(path, reads::player));
     }
     for path in REGISTER {
         config.service(web::resource(path).route(web::post().to(accounts::register)));
@@ -46,13 +47,23 @@ pub fn configure(config: &mut ServiceConfig) {
     config
         .service(web::resource("/api/v1/auth/password").route(web::post().to(sessions::change_password)))
         .service(web::resource("/api/v1/auth/logout-all").route(web::post().to(sessions::logout_all)))
-        .service(web::resource("/api/v1/auth/sessions").route(web::get().to(sessions::list)))
-        .service(web::resource("/.well-known/jwks.json").route(web::get().to(accounts::jwks)))
-        .service(web::resource("/api/v1/boards").route(web::get().to(boards::list)))
-        .service(web::resource("/api/v1/boards/{board}").route(web::get().to(boards::one)))
-        .service(web::resource("/openapi.json").route(web::get().to(openapi::json)))
-        .service(web::resource("/page-config.json").route(web::get().to(page::config)))
-        .service(web::resource("/").route(web::get().to(page::index)))
-        .service(web::resource("/index.html").route(web::get().to(page::index)))
-        .service(web::resource(PAGE_FILE).route(web::get().to(page::file)));
+        .service(read("/api/v1/auth/sessions", sessions::list))
+        .service(read("/.well-known/jwks.json", accounts::jwks))
+        .service(read("/api/v1/boards", boards::list))
+        .service(read("/api/v1/boards/{board}", boards::one))
+        .service(read("/openapi.json", openapi::json))
+        .service(read("/page-config.json", page::config))
+        .service(read("/", page::index))
+        .service(read("/index.html", page::index))
+        .service(read(PAGE_FILE, page::file));
+}
+
+/// A resource that is read: GET, and HEAD wherever GET is (RFC 9110, section 9.1).
+fn read<F, Args>(path: &str, handler: F) -> Resource
+where
+    F: Handler<Args> + Clone,
+    Args: FromRequest + 'static,
+    F::Output: Responder + 'static,
+{
+    web::resource(path).route(web::get().to(handler.clone())).route(web::head().to(handler))
 }

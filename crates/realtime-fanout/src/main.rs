@@ -9,6 +9,7 @@ use distributed::servers::Servers;
 use realtime_fanout::{FanoutApp, FanoutSettings, FanoutState};
 use runtime::clock::SystemClock;
 use runtime::exit::Failure;
+use runtime::first_reading::FirstReading;
 use runtime::process::{Process, service_main};
 use runtime::settings::Service;
 
@@ -25,6 +26,9 @@ async fn run(process: Process) -> Result<(), Failure> {
     let events = Arc::new(servers.rabbit.bus());
     let views = Arc::new(BoardViews::new(servers.store.clone(), events, clock.clone(), ViewSettings::default()));
     let app = FanoutApp::build(FanoutState::new(views.clone(), settings, clock), http);
+    let read = views.clone();
+    let boards =
+        Arc::new(FirstReading::new("boards", "the database", "SCOREBOARD__DATABASE__URL", move || read.are_all_read()));
     let stop = process.lifecycle.stop_token();
     process.lifecycle.spawn("board views", {
         let stop = stop.clone();
@@ -34,7 +38,7 @@ async fn run(process: Process) -> Result<(), Failure> {
         }
     });
     process.lifecycle.spawn("streams", app.run(stop));
-    let ended = process.run_until_stopped(admin, vec![servers.database(), servers.broker()]).await;
+    let ended = process.run_until_stopped(admin, vec![servers.database(), servers.broker(), boards]).await;
     servers.close().await;
     ended
 }

@@ -240,6 +240,8 @@ where
         }
     };
     telemetry.shut_down();
+    // What is thrown away from here on is not ours to tell: drivers whose tasks are cancelled panic (async-rs does).
+    std::panic::set_hook(Box::new(|_| {}));
     drop(entered);
     runtime.shutdown_timeout(RUNTIME_SHUTDOWN);
     exit.into()

@@ -13,12 +13,13 @@ use actix_web::{App, HttpServer, web};
 use auth::{AuthApp, AuthPorts, AuthService, AuthSettings};
 use board_view::{BoardViews, ViewSettings};
 use common::clock::Clock;
-use common::ports::UpdateQueue;
+use common::ports::{Dependency, UpdateQueue};
 use gateway::{Gateway, GatewayPorts, GatewaySettings};
 use http_edge::request_scope::request_scope;
 use realtime_fanout::{FanoutSettings, FanoutState, tune_listener};
 use runtime::clock::SystemClock;
 use runtime::exit::{Exit, Failure, causes};
+use runtime::first_reading::FirstReading;
 use runtime::lifecycle::Lifecycle;
 use runtime::process::{bind, run_with_admin};
 use runtime::settings::{Service, Settings};
@@ -173,6 +174,7 @@ impl ScoreboardApp {
         // Cancelled when no request is in hand any more.
         let drained = CancellationToken::new();
 
+        let dependencies = [backends.dependencies.clone(), first_readings(&views, &gateway)].concat();
         let token = drained.clone();
         lifecycle.spawn("board views", async move {
             views.run(token).await;
@@ -196,7 +198,7 @@ impl ScoreboardApp {
             drained.cancel();
             served
         });
-        let ended = run_with_admin(&lifecycle, metrics, listeners.admin, backends.dependencies.clone()).await;
+        let ended = run_with_admin(&lifecycle, metrics, listeners.admin, dependencies).await;
         backends.close().await;
         ended
     }
@@ -210,6 +212,17 @@ impl Listeners {
             grpc: bind(settings.grpc_listen(SERVICE), "SCOREBOARD__GRPC__LISTEN")?,
         })
     }
+}
+
+/// What this process must have read before it is ready.
+fn first_readings(views: &Arc<BoardViews>, gateway: &Arc<Gateway>) -> Vec<Arc<dyn Dependency>> {
+    let (views, gateway) = (Arc::clone(views), Arc::clone(gateway));
+    vec![
+        Arc::new(FirstReading::new("boards", "the database", "SCOREBOARD__DATABASE__URL", move || {
+            views.are_all_read()
+        })),
+        Arc::new(FirstReading::new("keys", "auth", "SCOREBOARD__SECRETS__DIR", move || gateway.knows_keys())),
+    ]
 }
 
 async fn serve_http(

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use common::board::Proof;
 use runtime::exit::{Exit, Failure};
 use runtime::process::Process;
 
@@ -42,29 +41,9 @@ pub(crate) async fn run(process: Process, args: ServeArgs, output: Output) -> Re
 
 /// Waits until the server answers, then says where it is and what moves its boards.
 async fn welcome(greeting: &Greeting, inside: &Inside, output: Output) {
-    while !greeting.answers().await || !inside.views.are_rules_known() {
+    while !greeting.answers().await || !inside.views.are_all_read() {
         tokio::time::sleep(PROBE_INTERVAL).await;
     }
     output.print(&greeting.as_json(), || greeting.in_words());
-    name_movable_boards(inside);
-}
-
-/// An operator must know which boards show who sent what, and not that it was earned.
-fn name_movable_boards(inside: &Inside) {
-    for board in inside.views.boards() {
-        let open: Vec<_> = board
-            .rules
-            .iter()
-            .filter(|rule| rule.proof != Proof::Issuer)
-            .map(|rule| format!("{} ({} proof, {} a day)", rule.action_type, rule.proof.as_str(), rule.daily_cap))
-            .collect();
-        if !open.is_empty() {
-            tracing::info!(
-                board = %board.id(),
-                action_types = open.join(", "),
-                "players can move this board without a game server's proof that points were earned; bounds and daily \
-                 caps are all that limits them"
-            );
-        }
-    }
+    gateway::name_movable_boards(&inside.views).await;
 }

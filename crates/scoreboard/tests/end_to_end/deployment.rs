@@ -94,7 +94,24 @@ impl Deployment {
 
     /// The same, with settings of its own.
     pub(crate) async fn four_processes_with(more: &[(&str, &str)]) -> Self {
-        let (dir, place, mut settings) = Self::on_servers().await;
+        let (dir, place, settings) = Self::on_servers().await;
+        let deployment = Self::four_processes_on(dir, place, settings, more);
+        deployment.ready().await;
+        deployment
+    }
+
+    /// The same, started before its database exists: not ready.
+    pub(crate) async fn four_processes_too_early() -> Self {
+        let (dir, place, settings) = Self::with_secrets().await;
+        Self::four_processes_on(dir, place, settings, &[])
+    }
+
+    fn four_processes_on(
+        dir: TempDir,
+        place: Place,
+        mut settings: Vec<(String, String)>,
+        more: &[(&str, &str)],
+    ) -> Self {
         settings.extend(owned(more));
         let ports: Vec<(&str, Ports)> = SERVICES.map(|service| (service, Ports::free())).into();
         let (auth, fanout, gateway) = (ports[0].1.grpc, ports[2].1.http, ports[3].1.http);
@@ -104,7 +121,7 @@ impl Deployment {
             let command = with(with(command(&binary(service)), &settings), &ports.settings());
             processes.push(((*service).to_owned(), Process::start(service, command, dir.path())));
         }
-        let deployment = Self {
+        Self {
             api: Client::new(&format!("http://127.0.0.1:{gateway}")),
             stream_url: format!("ws://127.0.0.1:{fanout}/ws/scoreboard"),
             admins: ports.iter().map(|(_, ports)| ports.admin).collect(),
@@ -112,16 +129,21 @@ impl Deployment {
             place: Some(place),
             settings,
             dir,
-        };
-        deployment.ready().await;
-        deployment
+        }
     }
 
     /// A database with its schema, and secrets.
     async fn on_servers() -> (TempDir, Place, Vec<(String, String)>) {
+        let (dir, place, settings) = Self::with_secrets().await;
+        place.create_database().await;
+        run(with(operator(&["migrate"]), &settings));
+        (dir, place, settings)
+    }
+
+    /// Secrets; the database does not exist.
+    async fn with_secrets() -> (TempDir, Place, Vec<(String, String)>) {
         let dir = tempfile::tempdir().expect("a directory");
         let place = Place::new().await;
-        place.create_database().await;
         let secrets = dir.path().join("secrets").display().to_string();
         let settings = owned(&[
             ("SCOREBOARD__DATABASE__URL", &place.database_url),
@@ -133,7 +155,6 @@ impl Deployment {
         let settings = [without_limits(), settings].concat();
         run(with(operator(&["key", "init", &secrets]), &settings));
         run(with(operator(&["key", "caller", "create", &secrets, "arena"]), &settings));
-        run(with(operator(&["migrate"]), &settings));
         (dir, place, settings)
     }
 
@@ -166,6 +187,19 @@ impl Deployment {
             })
             .await;
         }
+    }
+
+    /// What each process says at a path of its admin listener: status and body; `None` while it does not listen.
+    pub(crate) async fn admin(&self, path: &str) -> Vec<Option<(u16, serde_json::Value)>> {
+        let mut told = Vec::new();
+        for admin in &self.admins {
+            let answer = reqwest::get(format!("http://127.0.0.1:{admin}{path}")).await.ok();
+            told.push(match answer {
+                Some(answer) => Some((answer.status().as_u16(), answer.json().await.expect("JSON"))),
+                None => None,
+            });
+        }
+        told
     }
 
     /// HUP to every process that holds keys.

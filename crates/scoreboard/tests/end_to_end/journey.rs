@@ -144,6 +144,8 @@ async fn reads_agree(api: &Client, ada: &Player, bob: &Player) {
     let unchanged =
         api.get_with("/api/v1/scoreboard/top?limit=10", ("if-none-match", top.header("etag"))).await.expect(304);
     assert_eq!(unchanged.header("etag"), top.header("etag"));
+    let head = api.raw("HEAD", "/api/v1/scoreboard/top?limit=10", &[], "").await.expect(200);
+    assert_eq!((head.header("etag"), &head.body), (top.header("etag"), &json!(null)), "HEAD is GET without the body");
     assert_eq!(api.get("/api/v1/scoreboard/top?limit=1").await.expect(200).body, json!([top.body[0]]));
 
     let own = api.get(&format!("/api/v1/scoreboard/users/{}?around=1", bob.id)).await.expect(200).body;
