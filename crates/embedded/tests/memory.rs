@@ -191,30 +191,28 @@ async fn a_silent_fill_is_taken_over_and_begins_anew() {
 fn an_end_that_was_given_up_half_way_leaves_no_empty_board() {
     // One thread for what blocks, so that the test can keep it busy: the sorting cannot end before it is given up.
     let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).enable_all().build().unwrap();
-    runtime.block_on(an_end_is_given_up());
-}
-
-async fn an_end_is_given_up() {
-    let clock = ManualClock::default();
-    let ranks = MemoryRanks::new(Arc::new(clock.clone()));
-    let (board, e1, filler) = (board_id(), epoch("e1"), Uuid::new_v4());
-    let rows: Vec<_> = (1..=1000).map(|n| row(seeded_user(n), n as i64, n as u64)).collect();
-    let state = common::state::StatePoint { epoch: e1.clone(), version: Version(1000) };
-    ranks.begin_fill(&board, &e1, Version(1000), filler).await.unwrap();
-    ranks.fill(&board, filler, &rows).await.unwrap();
-    let (release, held) = std::sync::mpsc::channel::<()>();
-    let busy = tokio::task::spawn_blocking(move || held.recv());
-    let mut given_up = ranks.finish_fill(&board, filler, &state);
-    assert!(futures_util::poll!(&mut given_up).is_pending(), "the sorting runs elsewhere");
-    drop(given_up);
-    release.send(()).unwrap();
-    busy.await.unwrap().unwrap();
-    assert_eq!(ranks.finish_fill(&board, filler, &state).await.unwrap(), FillStep::Lost);
-    assert_eq!(ranks.state(&board).await.unwrap(), IndexState::Filling);
-    assert_eq!(ranks.begin_fill(&board, &e1, Version(1000), filler).await.unwrap(), FillStart::From(Version::ZERO));
-    ranks.fill(&board, filler, &rows).await.unwrap();
-    assert_eq!(ranks.finish_fill(&board, filler, &state).await.unwrap(), FillStep::Done);
-    assert_eq!(ranks.count(&board).await.unwrap(), Some((state, 1000)));
+    runtime.block_on(async {
+        let clock = ManualClock::default();
+        let ranks = MemoryRanks::new(Arc::new(clock.clone()));
+        let (board, e1, filler) = (board_id(), epoch("e1"), Uuid::new_v4());
+        let rows: Vec<_> = (1..=1000).map(|n| row(seeded_user(n), n as i64, n as u64)).collect();
+        let state = common::state::StatePoint { epoch: e1.clone(), version: Version(1000) };
+        ranks.begin_fill(&board, &e1, Version(1000), filler).await.unwrap();
+        ranks.fill(&board, filler, &rows).await.unwrap();
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        let busy = tokio::task::spawn_blocking(move || held.recv());
+        let mut given_up = ranks.finish_fill(&board, filler, &state);
+        assert!(futures_util::poll!(&mut given_up).is_pending(), "the sorting runs elsewhere");
+        drop(given_up);
+        release.send(()).unwrap();
+        busy.await.unwrap().unwrap();
+        assert_eq!(ranks.finish_fill(&board, filler, &state).await.unwrap(), FillStep::Lost);
+        assert_eq!(ranks.state(&board).await.unwrap(), IndexState::Filling);
+        assert_eq!(ranks.begin_fill(&board, &e1, Version(1000), filler).await.unwrap(), FillStart::From(Version::ZERO));
+        ranks.fill(&board, filler, &rows).await.unwrap();
+        assert_eq!(ranks.finish_fill(&board, filler, &state).await.unwrap(), FillStep::Done);
+        assert_eq!(ranks.count(&board).await.unwrap(), Some((state, 1000)));
+    });
 }
 
 #[tokio::test]

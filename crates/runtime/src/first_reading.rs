@@ -41,3 +41,19 @@ impl<F: Fn() -> bool + Send + Sync> Dependency for FirstReading<F> {
         Err(format!("not yet read from {}", self.source))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_was_read_once_stays_read() {
+        let there = AtomicBool::new(false);
+        let boards = FirstReading::new("boards", "the database", "X", || there.load(Ordering::Relaxed));
+        assert_eq!(boards.check().await, Err("not yet read from the database".to_owned()));
+        there.store(true, Ordering::Relaxed);
+        assert_eq!(boards.check().await, Ok(()));
+        there.store(false, Ordering::Relaxed);
+        assert_eq!(boards.check().await, Ok(()));
+    }
+}

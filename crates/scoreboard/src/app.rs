@@ -28,7 +28,7 @@ use score_worker::{ScoreWorker, WorkerPorts, WorkerSettings};
 use tokio_util::sync::CancellationToken;
 
 use crate::backends::Backends;
-use crate::secrets::Secrets;
+use crate::secrets::{self, Secrets};
 
 const SERVICE: Service = Service::AllInOne;
 
@@ -91,9 +91,11 @@ impl ScoreboardApp {
     pub fn build(settings: &Settings, lifecycle: Lifecycle, metrics: Metrics) -> Result<Self, Failure> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let listeners = Listeners::bind(settings)?;
+        // Before anything is connected to.
+        secrets::check(settings)?;
         // The data directory first: two first runs at once must not both make secrets for it.
         let backends = Backends::open(settings, Arc::clone(&clock))?;
-        let secrets = Secrets::open(settings)?;
+        let own = Secrets::open(settings)?;
 
         let views = Arc::new(BoardViews::new(
             Arc::clone(&backends.truth),
@@ -108,7 +110,7 @@ impl ScoreboardApp {
                 Arc::clone(&backends.events),
                 Arc::clone(&clock),
             ),
-            &AuthSettings::read(settings, secrets.auth),
+            &AuthSettings::read(settings, own.auth),
             listeners.grpc.try_clone().map_err(|error| Failure::new(Exit::Bug, error.to_string()))?,
         )
         .map_err(|error| Failure::new(Exit::Bug, causes(&error)))?;
@@ -125,7 +127,7 @@ impl ScoreboardApp {
                 views: Arc::clone(&views),
                 clock: Arc::clone(&clock),
             },
-            GatewaySettings::read(settings, secrets.gateway.signing_masters)?,
+            GatewaySettings::read(settings, own.gateway.signing_masters)?,
         );
         let fanout = FanoutState::new(Arc::clone(&views), FanoutSettings::read(settings)?, Arc::clone(&clock));
         let worker = ScoreWorker::new(
