@@ -1,0 +1,5 @@
+//! What can be asked for on the command line.
+
+pub(crate) mod broadcast;
+pub(crate) mod updates;
+pub(crate) mod watch;

@@ -1,0 +1,3 @@
+//! What the parts can do alone on this machine, to compare with.
+
+pub(crate) mod frame_server;
