@@ -5,10 +5,16 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::commands::broadcast::{self, BroadcastArgs, FloorWatchArgs};
+use crate::commands::fill::{self, FillArgs};
+use crate::commands::profile::{self, RunArgs};
+use crate::commands::reads::{self, ReadsArgs};
 use crate::commands::updates::{self, UpdatesArgs};
 use crate::commands::watch::{self, WatchArgs};
 use crate::failure::Failure;
 use crate::floor::frame_server::{self, FrameServerArgs};
+use crate::floor::postgres::{self, PostgresArgs};
+use crate::floor::rabbit::{self, RabbitArgs};
+use crate::floor::route::{self, RouteArgs};
 use crate::report::Report;
 
 /// Loads a Scoreboard, checks every answer and every frame, and measures what the machine could do at best.
@@ -32,18 +38,31 @@ enum Command {
     Broadcast(BroadcastArgs),
     /// Sends signed updates and checks that every point is accounted for
     Updates(UpdatesArgs),
+    /// Reads as fast as the server answers, beside a bare route if wanted
+    Reads(ReadsArgs),
+    /// A standard mix of updates, reads and watchers
+    Run(RunArgs),
+    /// Fills a board with players, directly in the database, before servers start
+    Fill(FillArgs),
     /// What the parts can do alone on this machine
     #[command(subcommand)]
     Floor(Floor),
     /// The server of `floor watch`
     #[command(hide = true)]
     ServeFrames(FrameServerArgs),
+    /// The server of `reads --floor`
+    #[command(hide = true)]
+    ServeRoute(RouteArgs),
 }
 
 #[derive(Debug, Subcommand)]
 enum Floor {
     /// A bare loop that writes the same frame to as many sockets
     Watch(FloorWatchArgs),
+    /// Confirmed publishes to a quorum queue
+    Rabbitmq(RabbitArgs),
+    /// Commits of ledger rows and scores in batches
+    Postgres(PostgresArgs),
 }
 
 /// Does what the command line says.
@@ -51,6 +70,7 @@ pub(crate) fn run() -> ExitCode {
     let line = CommandLine::parse();
     let ended = match line.command {
         Command::ServeFrames(args) => frame_server::serve(&args).map(|()| None),
+        Command::ServeRoute(args) => route::serve(&args).map(|()| None),
         command => measure(command).map(Some),
     };
     match ended {
@@ -76,7 +96,14 @@ fn measure(command: Command) -> Result<Report, Failure> {
             Command::Broadcast(args) => broadcast::broadcast(args).await,
             Command::Updates(args) => updates::command(args).await,
             Command::Floor(Floor::Watch(args)) => broadcast::floor(args).await,
-            Command::ServeFrames(_) => Err(Failure::Usage("a server is no measurement".to_owned())),
+            Command::Floor(Floor::Rabbitmq(args)) => rabbit::command(args).await,
+            Command::Floor(Floor::Postgres(args)) => postgres::command(args).await,
+            Command::Reads(args) => reads::command(args).await,
+            Command::Run(args) => profile::command(args).await,
+            Command::Fill(args) => fill::command(args).await,
+            Command::ServeFrames(_) | Command::ServeRoute(_) => {
+                Err(Failure::Usage("a server is no measurement".to_owned()))
+            }
         }
     })
 }

@@ -11,6 +11,7 @@ mod http;
 mod percentiles;
 mod process_figures;
 mod progress;
+mod reads;
 mod report;
 mod stream;
 mod target;

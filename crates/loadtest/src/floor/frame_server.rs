@@ -131,7 +131,8 @@ pub(crate) fn serve(args: &FrameServerArgs) -> Result<(), Failure> {
     }
 }
 
-fn end_with_standard_input() {
+/// A server of ours ends with whoever started it.
+pub(crate) fn end_with_standard_input() {
     std::thread::spawn(|| {
         let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
         std::process::exit(0);
