@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -26,6 +27,9 @@ struct CommandLine {
     /// The report as JSON
     #[arg(long, global = true)]
     json: bool,
+    /// Writes the report as JSON to this file too
+    #[arg(long, global = true)]
+    json_file: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,
 }
@@ -76,7 +80,13 @@ pub(crate) fn run() -> ExitCode {
     match ended {
         Ok(None) => ExitCode::SUCCESS,
         Ok(Some(report)) => {
-            let code = if report.is_fine() { ExitCode::SUCCESS } else { ExitCode::from(1) };
+            let mut code = if report.is_fine() { ExitCode::SUCCESS } else { ExitCode::from(1) };
+            if let Some(path) = line.json_file
+                && let Err(error) = std::fs::write(&path, format!("{}\n", report.as_json()))
+            {
+                eprintln!("error: {}: {error}", path.display());
+                code = ExitCode::from(70);
+            }
             report.print(line.json);
             code
         }

@@ -59,17 +59,19 @@ impl Report {
         self.problems.is_empty()
     }
 
+    /// For programs.
+    pub(crate) fn as_json(&self) -> Value {
+        let mut values = self.values.clone();
+        values.insert("run".to_owned(), self.title.as_str().into());
+        values.insert("problems".to_owned(), json!(self.problems));
+        Value::Object(values)
+    }
+
     /// Prints it to standard output.
-    pub(crate) fn print(mut self, as_json: bool) {
+    pub(crate) fn print(&self, as_json: bool) {
         let mut out = std::io::stdout().lock();
         // Whoever reads us may have gone: there is nobody left to tell.
-        let _ = if as_json {
-            self.values.insert("run".to_owned(), self.title.into());
-            self.values.insert("problems".to_owned(), json!(self.problems));
-            writeln!(out, "{}", Value::Object(self.values))
-        } else {
-            write!(out, "{}", self.in_words())
-        };
+        let _ = if as_json { writeln!(out, "{}", self.as_json()) } else { write!(out, "{}", self.in_words()) };
     }
 
     fn in_words(&self) -> String {
