@@ -7,8 +7,10 @@
 
 mod follower;
 mod metrics;
+mod moves;
 mod view;
 mod views;
 
+pub use moves::{Move, moves};
 pub use view::{Lookup, View};
 pub use views::{BoardViews, ViewSettings};
