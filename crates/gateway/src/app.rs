@@ -134,6 +134,12 @@ impl Gateway {
         &self.settings.allowed_origins
     }
 
+    /// Whose forwarding headers count.
+    #[must_use]
+    pub const fn trusted_proxies(&self) -> &TrustedProxies {
+        &self.settings.trusted_proxies
+    }
+
     /// Whether auth's keys were read: before that, no token can be told from a forged one.
     #[must_use]
     pub fn knows_keys(&self) -> bool {
@@ -195,11 +201,13 @@ impl GatewayApp {
     pub async fn run(self, stop: CancellationToken) -> Result<(), GatewayError> {
         let gateway = web::Data::from(Arc::clone(&self.gateway));
         let origins = web::Data::new(self.gateway.allowed_origins().clone());
+        let proxies = web::Data::new(self.gateway.trusted_proxies().clone());
         let options = ServerOptions { drain_s: 8, write_buffer: WRITE_BUFFER, arrival: ArrivalLimits::default() };
         let server = serve(self.listener, options, move || {
             App::new()
                 .app_data(gateway.clone())
                 .app_data(origins.clone())
+                .app_data(proxies.clone())
                 .wrap(from_fn(request_scope))
                 .configure(crate::paths::configure)
         })?;

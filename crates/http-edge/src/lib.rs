@@ -1,4 +1,4 @@
-//! What every HTTP listener for the public does alike: request ids, one shape for all refusals, spans and durations,
+//! What every HTTP listener for the public does alike: request ids, one shape for all refusals, spans and durations, security events,
 //! security headers, bounded bodies, the rule for origins, and the server itself.
 
 pub mod body;
@@ -10,6 +10,7 @@ pub mod origin;
 pub mod query;
 pub mod refusal;
 pub mod request_scope;
+pub mod security_event;
 pub mod server;
 
 pub use refusal::ApiError;

@@ -19,6 +19,7 @@ use uuid::Uuid;
 
 use crate::cors::Cors;
 use crate::refusal::{from_status, respond};
+use crate::security_event;
 
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -146,6 +147,7 @@ fn in_contract_shape(mut response: ServiceResponse, id: &RequestId, span: &traci
     if let Some(refusal) = refused.or_else(|| (status.as_u16() >= 400 && !is_json).then(|| from_status(status))) {
         count_refusal(&refusal);
         span.in_scope(|| tracing::debug!(error.code = refusal.code.as_str(), "refused: {}", refusal.message));
+        span.in_scope(|| security_event::tell_refusal(response.request(), &refusal));
         let allow = response.headers().get("allow").cloned();
         let request = response.request().clone();
         let mut answer = respond(&refusal, id.as_str());

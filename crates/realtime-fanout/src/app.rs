@@ -54,12 +54,14 @@ impl FanoutApp {
         }
         let state = web::Data::from(Arc::clone(&self.state));
         let origins = web::Data::new(self.state.settings.allowed_origins.clone());
+        let proxies = web::Data::new(self.state.settings.trusted_proxies.clone());
         let options =
             ServerOptions { drain_s: SERVER_STOP_S, write_buffer: WRITE_BUFFER, arrival: ArrivalLimits::default() };
         let server = serve(self.listener, options, move || {
             App::new()
                 .app_data(state.clone())
                 .app_data(origins.clone())
+                .app_data(proxies.clone())
                 .wrap(from_fn(request_scope))
                 .configure(crate::handshake::configure)
         })?;

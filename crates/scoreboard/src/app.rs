@@ -248,6 +248,7 @@ async fn serve_http(
         tracing::warn!(%error, "the kernel does not bound what slow readers hold");
     }
     let origins = web::Data::new(gateway.allowed_origins().clone());
+    let proxies = web::Data::new(gateway.trusted_proxies().clone());
     let (gateway, streams) = (web::Data::from(gateway), web::Data::from(Arc::clone(&fanout)));
     let options =
         ServerOptions { drain_s: HTTP_DRAIN_S, write_buffer: WRITE_BUFFER, arrival: ArrivalLimits::default() };
@@ -256,6 +257,7 @@ async fn serve_http(
             .app_data(gateway.clone())
             .app_data(streams.clone())
             .app_data(origins.clone())
+            .app_data(proxies.clone())
             .wrap(from_fn(request_scope))
             .configure(realtime_fanout::configure)
             .configure(gateway::configure)
