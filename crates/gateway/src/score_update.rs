@@ -6,11 +6,11 @@ use actix_web::http::header::{HeaderMap, LOCATION};
 use actix_web::{HttpRequest, HttpResponse, web};
 use common::board::{ActionRule, Proof};
 use common::error_code::{Details, ErrorCode, Refusal};
-use common::ids::{ActionType, SubmissionId, UserId};
+use common::ids::{ActionId, ActionType, BoardId, SubmissionId, UserId};
 use common::ports::{KeyClaim, SubmitError, Submitted};
 use common::rate_limit::{Allowance, Quota};
-use common::receipt::{Answer, Outcome, Receipt, ReceiptStatus};
-use common::score_update::ScoreUpdate;
+use common::receipt::{Answer, Outcome, Receipt, ReceiptStatus, TURNED_DOWN};
+use common::score_update::{AddressHash, ScoreUpdate};
 use http_edge::ApiError;
 use http_edge::body::{JsonObject, json_object};
 use http_edge::refusal::rate_limit_headers;
@@ -148,6 +148,7 @@ impl Gateway {
             content_hash,
             accepted_at: now,
             request_id: request_id(request),
+            address_hash: Some(AddressHash::of(&self.tokens.signing_masters().current, &self.address(request))),
             trace: runtime::telemetry::current_trace_context(),
             board: shape.board.clone(),
             action_id: shape.action_id.clone(),
@@ -215,9 +216,7 @@ impl Gateway {
                 if let Some(claim) = claim {
                     self.ports.guard.release(claim).await;
                 }
-                let location = format!("/api/v1/score/updates/{}?board={}", update.action_id, update.board);
-                let body = UpdateAnswerJson::pending(&update.action_id, &update.board);
-                Ok(HttpResponse::Accepted().insert_header((LOCATION, location)).json(body))
+                Ok(accepted(&update.action_id, &update.board))
             }
             // The reservation stays: the update may still land, and until it runs out a repeat is not a second one.
             Err(error) => {
@@ -237,15 +236,17 @@ impl Gateway {
     /// Answers what the worker decided, and keeps the answer for the key, or gives the key back.
     async fn settle(&self, answer: Answer, claim: Option<&KeyClaim>) -> Result<HttpResponse, Refusal> {
         let decided = self.decided(answer);
-        let Some(claim) = claim else { return decided.map(|applied| applied.respond()) };
-        match &decided {
-            Ok(applied) => self.ports.guard.keep_answer(claim, &applied.body).await,
-            Err(_) => self.ports.guard.release(claim).await,
+        if let Some(claim) = claim {
+            match &decided {
+                Ok(Settled::Applied { body, .. }) => self.ports.guard.keep_answer(claim, body).await,
+                // A repeat of what is held hears of the review once there is one.
+                Ok(Settled::Held(_)) | Err(_) => self.ports.guard.release(claim).await,
+            }
         }
-        decided.map(|applied| applied.respond())
+        decided.map(Settled::respond)
     }
 
-    fn decided(&self, answer: Answer) -> Result<Applied, Refusal> {
+    fn decided(&self, answer: Answer) -> Result<Settled, Refusal> {
         match answer.outcome {
             Outcome::Applied { receipt, replayed } => {
                 if let Some(version) = receipt.version {
@@ -253,7 +254,7 @@ impl Gateway {
                 }
                 let body = serde_json::to_vec(&UpdateAnswerJson::applied(&receipt, answer.rank));
                 let body = body.map_err(|_| Refusal::internal())?;
-                Ok(Applied { body, replayed })
+                Ok(Settled::Applied { body, replayed })
             }
             Outcome::Rejected { receipt, retry_after_s } => Err(self.rejected(&receipt, retry_after_s)),
             Outcome::DuplicateAction { receipt } => {
@@ -263,20 +264,34 @@ impl Gateway {
                 Err(refusal)
             }
             Outcome::KeyReused => Err(key_reused()),
+            Outcome::Quarantined { receipt } => Ok(Settled::Held(receipt)),
         }
     }
 }
 
-/// The answer to a committed update: its body is kept byte for byte.
-struct Applied {
-    body: Vec<u8>,
-    replayed: bool,
+/// A decision that is no refusal.
+enum Settled {
+    /// Committed: the body is kept byte for byte.
+    Applied { body: Vec<u8>, replayed: bool },
+    /// In quarantine: recorded, and answered 202 on every backend. The one 202 of a queue that does not outlive its
+    /// process: the ledger holds the action, so the receipt is promised.
+    Held(Receipt),
 }
 
-impl Applied {
+impl Settled {
     fn respond(self) -> HttpResponse {
-        if self.replayed { replayed(self.body) } else { HttpResponse::Ok().content_type(mime::JSON).body(self.body) }
+        match self {
+            Self::Applied { body, replayed: true } => replayed(body),
+            Self::Applied { body, replayed: false } => HttpResponse::Ok().content_type(mime::JSON).body(body),
+            Self::Held(receipt) => accepted(&receipt.action_id, &receipt.board),
+        }
     }
+}
+
+/// Durable, not decided: the receipt will tell.
+fn accepted(action: &ActionId, board: &BoardId) -> HttpResponse {
+    let location = format!("/api/v1/score/updates/{action}?board={board}");
+    HttpResponse::Accepted().insert_header((LOCATION, location)).json(UpdateAnswerJson::pending(action, board))
 }
 
 /// A first answer, again.
@@ -312,6 +327,7 @@ impl Gateway {
             ErrorCode::UnknownActionType => {
                 format!("board {} has no action type {}", receipt.board, receipt.action_type)
             }
+            TURNED_DOWN => "the action was held for review and turned down".to_owned(),
             _ => format!("the update was decided against: {code}"),
         };
         let mut refusal = Refusal::new(code, message);
