@@ -23,7 +23,6 @@ mod inbound;
 mod list_ops;
 mod listener;
 mod metrics;
-mod moves;
 mod settings;
 mod sockets;
 mod state;
