@@ -6,6 +6,7 @@ mod accounts;
 mod admission;
 mod app;
 mod boards;
+mod docs_page;
 mod issuer_keys;
 mod limits;
 mod metrics;
