@@ -7,6 +7,7 @@
 
 mod follower;
 mod metrics;
+mod recent;
 mod view;
 mod views;
 

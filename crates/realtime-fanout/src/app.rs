@@ -66,6 +66,8 @@ impl FanoutApp {
         })
         .client_request_timeout(REQUEST_HEAD_LIMIT)
         .h1_write_buffer_size(WRITE_BUFFER)
+        // Whoever closes its side has left: else a stream that says nothing would keep its place.
+        .h1_allow_half_closed(false)
         .disable_signals()
         .shutdown_timeout(SERVER_STOP_S)
         .listen(self.listener)?

@@ -3,16 +3,14 @@
 use std::collections::{HashMap, HashSet};
 
 use board_view::View;
-use common::clock::Timestamp;
 use common::ids::UserId;
 use common::standing::{Entry, TopList};
 use common::state::Version;
-use wire::json::MoveJson;
+use wire::frames::MoveJson;
 
-/// One player's change, and when it was made.
+/// One player's change.
 pub(crate) struct Move {
     pub(crate) version: Version,
-    pub(crate) updated_at: Timestamp,
     pub(crate) json: MoveJson,
 }
 
@@ -39,7 +37,6 @@ pub(crate) fn moves(before: &TopList, after: &TopList, view: &View) -> Vec<Move>
 fn move_of(entry: &Entry, rank: Option<u64>, previous_rank: Option<u64>) -> Move {
     Move {
         version: entry.version,
-        updated_at: entry.updated_at,
         json: MoveJson {
             user_id: entry.user.to_string(),
             username: entry.username.to_string(),

@@ -249,6 +249,8 @@ async fn serve_http(
     })
     .client_request_timeout(REQUEST_HEAD_LIMIT)
     .h1_write_buffer_size(WRITE_BUFFER)
+    // Whoever closes its side has left: else a stream that says nothing would keep its place.
+    .h1_allow_half_closed(false)
     .disable_signals()
     .shutdown_timeout(HTTP_DRAIN_S)
     .listen(listener)?

@@ -6,6 +6,7 @@
 pub mod auth;
 mod damaged;
 mod event_message;
+pub mod frames;
 pub mod json;
 mod queue_message;
 mod status;
