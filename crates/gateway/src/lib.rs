@@ -5,6 +5,7 @@
 mod accounts;
 mod admission;
 mod app;
+mod asyncapi;
 mod boards;
 mod docs_page;
 mod issuer_keys;
@@ -23,6 +24,7 @@ mod tokens;
 mod update_shape;
 
 pub use app::{Gateway, GatewayApp, GatewayError, GatewayPorts, GatewaySettings};
+pub use asyncapi::document as asyncapi_document;
 pub use limits::RateLimits;
 pub use openapi::document as openapi_document;
 pub use paths::configure;

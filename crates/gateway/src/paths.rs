@@ -3,7 +3,7 @@
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{FromRequest, Handler, Resource, Responder};
 
-use crate::{accounts, boards, docs_page, openapi, page, reads, receipts, score_update, sessions};
+use crate::{accounts, asyncapi, boards, docs_page, openapi, page, reads, receipts, score_update, sessions};
 
 /// Where a score update may be posted.
 const UPDATE: [&str; 3] = ["/api/v1/score/update", "/api/scores/update", "/api/scoreboard/update"];
@@ -52,6 +52,7 @@ pub fn configure(config: &mut ServiceConfig) {
         .service(read("/api/v1/boards", boards::list))
         .service(read("/api/v1/boards/{board}", boards::one))
         .service(read("/openapi.json", openapi::json))
+        .service(read("/asyncapi.json", asyncapi::json))
         .service(read("/docs", docs_page::index))
         .service(read("/docs/", docs_page::without_slash))
         .service(read(r"/docs/{file:[a-z-]+\.(?:js|css)}", docs_page::file))

@@ -17,6 +17,9 @@ const POLICY: &str = "default-src 'self'; img-src 'self' data:; style-src 'self'
 const SWAGGER_UI: [&str; 2] = ["swagger-ui.css", "swagger-ui-bundle.js"];
 
 /// `GET /docs`
+#[utoipa::path(get, path = "/docs", tag = "description", params(), responses(
+    (status = 200, description = "This document to read and to try", body = String, content_type = "text/html"),
+))]
 pub(crate) async fn index() -> HttpResponse {
     HttpResponse::Ok()
         .content_type("text/html; charset=utf-8")
