@@ -98,7 +98,7 @@ export class ScoreboardStream {
     const transports = options.transports ?? transportsHere();
     this.#options = { ...DEFAULTS, transports, ...options };
     this.#choice = new TransportChoice(transports, this.#options.retryPreferredMs, () => this.#options.clock.now());
-    this.#url("websocket"); // says now if the address is none
+    this.#address("websocket"); // says now if the address is none
   }
 
   get state() {
@@ -198,16 +198,16 @@ export class ScoreboardStream {
     const since = this.#board.since;
     try {
       if (transport === "sse") {
-        return openEventStream(this.#url("sse"), { token: this.#token, lastEventId: since === null ? null : eventId(since) });
+        return openEventStream(this.#address("sse"), { token: this.#token, lastEventId: since === null ? null : eventId(since) });
       }
-      return openSocket(this.#url("websocket"), this.#token === null ? protocols : [...protocols, `bearer.${this.#token}`]);
+      return openSocket(this.#address("websocket"), this.#token === null ? protocols : [...protocols, `bearer.${this.#token}`]);
     } catch {
       return null; // a page that came by https may not open ws, say
     }
   }
 
   /** @param {import("./stream-types.d.ts").Transport} transport */
-  #url(transport) {
+  #address(transport) {
     const { baseUrl, board, limit, curve } = this.#options;
     return streamUrl(transport, baseUrl, { board, limit, curve, since: this.#board.since });
   }
