@@ -3,6 +3,9 @@
 
 use common::standing::TopList;
 use serde::Serialize;
+use utoipa::openapi::schema::{ArrayBuilder, ArrayItems, ObjectBuilder, OneOfBuilder, Schema, Type};
+use utoipa::openapi::{KnownFormat, RefOr, SchemaFormat};
+use utoipa::{PartialSchema, ToSchema};
 
 use crate::json::{EntryJson, entries};
 
@@ -71,7 +74,8 @@ impl Frame<'_> {
 }
 
 /// The visible top changed, for a client that stands at `from`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Delta)]
 pub struct DeltaJson {
     /// Where the client must stand.
     pub from: u64,
@@ -97,6 +101,38 @@ pub enum OpJson {
     Change(Equals, usize, i64, String),
     /// `["m", from, to, score, lastUpdated]`: a line changes and moves; `to` counts after it was taken out.
     Move(Moved, usize, usize, i64, String),
+}
+
+impl PartialSchema for OpJson {
+    fn schema() -> RefOr<Schema> {
+        let name = |text: &str| ObjectBuilder::new().schema_type(Type::String).enum_values(Some([text]));
+        let text = || ObjectBuilder::new().schema_type(Type::String);
+        let at = || ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0));
+        let score = || {
+            ObjectBuilder::new().schema_type(Type::Integer).format(Some(SchemaFormat::KnownFormat(KnownFormat::Int64)))
+        };
+        let time = || text().format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)));
+        let op = |title: &str, items: Vec<ObjectBuilder>| {
+            ArrayBuilder::new()
+                .title(Some(title))
+                .min_items(Some(items.len()))
+                .prefix_items(items.into_iter().map(|item| Schema::Object(item.build())))
+                .items(ArrayItems::False)
+        };
+        OneOfBuilder::new()
+            .description(Some("One step on the list of visible lines. Positions count from 0, on the list as the steps before left it."))
+            .item(op("remove", vec![name("-"), at()]))
+            .item(op("insert", vec![name("+"), at(), text(), text(), score(), time()]))
+            .item(op("change in place", vec![name("="), at(), score(), time()]))
+            .item(op("change and move", vec![name("m"), at(), at(), score(), time()]))
+            .into()
+    }
+}
+
+impl ToSchema for OpJson {
+    fn name() -> std::borrow::Cow<'static, str> {
+        "DeltaOp".into()
+    }
 }
 
 macro_rules! op_name {
@@ -125,8 +161,9 @@ op_name! {
 }
 
 /// A token holder's own change.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = OwnChange)]
 pub struct OwnChangeJson<'a> {
     /// The board.
     pub board: &'a str,
@@ -141,7 +178,8 @@ pub struct OwnChangeJson<'a> {
 }
 
 /// Scores at some ranks of the whole board, so that a viewer can tell about where a score stands.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Curve)]
 pub struct CurveJson<'a> {
     /// The board.
     pub board: &'a str,
@@ -156,15 +194,17 @@ pub struct CurveJson<'a> {
 }
 
 /// This node cannot be sure to be within a second of the truth.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Stale)]
 pub struct StaleJson<'a> {
     /// Why.
     pub reason: &'a str,
 }
 
 /// The node is about to close the socket.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Bye)]
 pub struct ByeJson<'a> {
     /// Why.
     pub reason: &'a str,
@@ -173,7 +213,8 @@ pub struct ByeJson<'a> {
 }
 
 /// The whole visible state.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Snapshot)]
 pub struct SnapshotJson<'a> {
     /// The board.
     pub board: &'a str,
@@ -186,8 +227,9 @@ pub struct SnapshotJson<'a> {
 }
 
 /// The visible top changed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Update)]
 pub struct UpdateJson<'a> {
     /// The board.
     pub board: &'a str,
@@ -206,8 +248,9 @@ pub struct UpdateJson<'a> {
 }
 
 /// One player's move.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Move)]
 pub struct MoveJson {
     /// Who.
     pub user_id: String,
@@ -222,7 +265,8 @@ pub struct MoveJson {
 }
 
 /// Nothing happened for a while.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Heartbeat)]
 pub struct HeartbeatJson<'a> {
     /// The board.
     pub board: &'a str,
