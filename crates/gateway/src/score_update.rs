@@ -15,6 +15,7 @@ use http_edge::ApiError;
 use http_edge::body::{JsonObject, json_object};
 use http_edge::refusal::rate_limit_headers;
 use http_edge::request_scope::request_id;
+use http_edge::security_event;
 use runtime::access_token::Claims;
 use uuid::Uuid;
 use wire::json::{ErrorJson, UpdateAnswerJson};
@@ -67,7 +68,6 @@ impl Gateway {
         let address = self.address(request);
         // A refused token counts as none.
         let ceiling = if local.actor.is_some() { limits.address } else { limits.address_anonymous };
-        let user = local.actor.map(|actor| actor.user);
         let respond_async = prefers_async(request.headers());
         let (answered, allowances) = self.carry_out(local, Some((ceiling, address.clone())), respond_async).await;
         match answered {
@@ -76,12 +76,7 @@ impl Gateway {
                 rate_limit_headers(response.headers_mut(), &allowances);
                 Ok(response)
             }
-            Err(refusal) => {
-                if refusal.code.is_security_event() {
-                    log_security_event(&refusal, user, &address);
-                }
-                Err(refusal)
-            }
+            Err(refusal) => Err(refusal),
         }
     }
 
@@ -118,6 +113,9 @@ impl Gateway {
     ) -> LocalChecks {
         // Verified first, told in its place: a good token counts as one whatever else is wrong.
         let claims = self.claims(request).await;
+        if let Ok(claims) = &claims {
+            security_event::name_user(request, claims.user);
+        }
         let early = |check, refusal| LocalChecks {
             actor: claims.as_ref().ok().map(Actor::from),
             ..LocalChecks::refused(check, refusal)
@@ -130,6 +128,7 @@ impl Gateway {
             Ok(shape) => shape,
             Err(refusal) => return early(Check::Shape, refusal),
         };
+        security_event::name_action(request, &shape.board, &shape.action_id);
         let claims = match claims {
             Ok(claims) => claims,
             Err(refusal) => return LocalChecks::refused(Check::Token, refusal),
@@ -333,18 +332,6 @@ impl Accepted {
 
 mod mime {
     pub(super) const JSON: &str = "application/json";
-}
-
-fn log_security_event(refusal: &Refusal, user: Option<UserId>, address: &str) {
-    let user = user.map(|user| user.to_string());
-    tracing::warn!(
-        security_event = refusal.code.as_str(),
-        error.code = refusal.code.as_str(),
-        user_id = user,
-        client_address = address,
-        reason = %refusal.message,
-        "a score update was refused"
-    );
 }
 
 impl Gateway {
