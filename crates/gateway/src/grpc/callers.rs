@@ -10,6 +10,7 @@ use common::error_code::{ErrorCode, Refusal};
 use common::rate_limit::Quota;
 use grpc_edge::CallerRing;
 use http_edge::client_address::counted;
+use http_edge::security_event;
 use runtime::rate_buckets::RateBuckets;
 use runtime::secrets::{GatewayCaller, Permission};
 use tonic::Status;
@@ -86,6 +87,6 @@ impl CallerRing for Callers {
             Refusal::rate_limited,
         );
         self.metrics.refused(refusal.code);
-        (status_from_refusal(&refusal), spent.is_none())
+        (status_from_refusal(&refusal), spent.is_none() && security_event::has_room())
     }
 }
