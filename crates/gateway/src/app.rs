@@ -116,8 +116,10 @@ impl Gateway {
         let masters = settings.signing_masters.clone();
         let tokens = TokenGate::new(Arc::clone(&ports.authority), Arc::clone(&ports.clock), masters);
         let standings = Standings::new(&ports);
+        let strangers = settings.limits.address_anonymous;
+        let callers = Callers::new(settings.callers.clone(), strangers, Arc::clone(&ports.clock));
         Arc::new(Self {
-            callers: Arc::new(Callers::new(settings.callers.clone())),
+            callers: Arc::new(callers),
             issuer_keys: IssuerKeyRing::new(Arc::clone(&ports.authority)),
             tokens,
             standings,
