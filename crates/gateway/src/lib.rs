@@ -6,6 +6,7 @@ mod accounts;
 mod admission;
 mod app;
 mod boards;
+mod grpc;
 mod issuer_keys;
 mod limits;
 mod metrics;
@@ -22,6 +23,7 @@ mod tokens;
 mod update_shape;
 
 pub use app::{Gateway, GatewayApp, GatewayError, GatewayPorts, GatewaySettings};
+pub use grpc::{AdminPorts, GatewayGrpc};
 pub use limits::RateLimits;
 pub use openapi::document as openapi_document;
 pub use paths::configure;

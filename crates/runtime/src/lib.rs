@@ -11,6 +11,7 @@ pub mod first_reading;
 pub mod lifecycle;
 mod log_format;
 pub mod memory_guard;
+pub mod new_issuer_key;
 pub mod process;
 pub mod rate_buckets;
 pub mod secrets;

@@ -197,6 +197,8 @@ pub struct Limits {
     pub address_sockets: u32,
     /// Login attempts per account and minute.
     pub logins_per_account_per_minute: u32,
+    /// Calls of a trusted caller by gRPC per minute, per node; each update of a batch is one.
+    pub caller_calls_per_minute: u32,
 }
 
 /// How the gateway submits.

@@ -28,6 +28,7 @@ pub(super) const KEYS: &[(&str, Option<&str>)] = &[
     ("limits.address_reads_per_minute", Some("600")),
     ("limits.address_sockets", Some("100")),
     ("limits.logins_per_account_per_minute", Some("10")),
+    ("limits.caller_calls_per_minute", Some("60000")),
     ("submit.wait_ms", Some("1000")),
     ("worker.max_batch", Some("500")),
     ("worker.linger_ms", Some("1")),
