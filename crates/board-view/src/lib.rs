@@ -8,6 +8,7 @@
 mod follower;
 mod metrics;
 mod moves;
+mod recent;
 mod view;
 mod views;
 

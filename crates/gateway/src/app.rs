@@ -202,7 +202,12 @@ impl GatewayApp {
         let gateway = web::Data::from(Arc::clone(&self.gateway));
         let origins = web::Data::new(self.gateway.allowed_origins().clone());
         let proxies = web::Data::new(self.gateway.trusted_proxies().clone());
-        let options = ServerOptions { drain_s: 8, write_buffer: WRITE_BUFFER, arrival: ArrivalLimits::default() };
+        let options = ServerOptions {
+            drain_s: 8,
+            write_buffer: WRITE_BUFFER,
+            arrival: ArrivalLimits::default(),
+            half_closed: true,
+        };
         let server = serve(self.listener, options, move || {
             App::new()
                 .app_data(gateway.clone())

@@ -34,7 +34,12 @@ async fn run(process: Process) -> Result<(), Failure> {
 
     let (store, redis) = (&servers.store, &servers.redis);
     let events = Arc::new(servers.rabbit.bus());
-    let views = Arc::new(BoardViews::new(store.clone(), events.clone(), clock.clone(), ViewSettings::default()));
+    let views = Arc::new(BoardViews::new(
+        store.clone(),
+        events.clone(),
+        clock.clone(),
+        ViewSettings { recent_states: 0, ..ViewSettings::default() },
+    ));
     let ports = GatewayPorts {
         truth: store.clone(),
         ranks: Arc::new(RedisRanks::new(redis.clone())),

@@ -9,8 +9,8 @@ use common::error_code::{Details, ErrorCode, Refusal};
 use common::ids::{ActionId, ActionType, BoardId, SubmissionId, UserId};
 use common::ports::{KeyClaim, SubmitError, Submitted};
 use common::rate_limit::{Allowance, Quota};
-use common::receipt::{Answer, Outcome, Receipt, ReceiptStatus};
-use common::score_update::ScoreUpdate;
+use common::receipt::{Answer, Outcome, Receipt, ReceiptStatus, TURNED_DOWN};
+use common::score_update::{AddressHash, ScoreUpdate};
 use http_edge::ApiError;
 use http_edge::body::{JsonObject, json_object};
 use http_edge::refusal::rate_limit_headers;
@@ -133,11 +133,19 @@ impl Gateway {
             Ok(claims) => claims,
             Err(refusal) => return LocalChecks::refused(Check::Token, refusal),
         };
-        self.check_shape(&shape, &Shown::Token(claims), request_id(request)).await
+        let address = self.address(request);
+        let address_hash = AddressHash::of(&self.tokens.signing_masters().current, &address);
+        self.check_shape(&shape, &Shown::Token(claims), request_id(request), Some(address_hash)).await
     }
 
     /// The checks of a well-formed update, once it is known who sends it.
-    pub(crate) async fn check_shape(&self, shape: &UpdateShape, shown: &Shown, request_id: String) -> LocalChecks {
+    pub(crate) async fn check_shape(
+        &self,
+        shape: &UpdateShape,
+        shown: &Shown,
+        request_id: String,
+        address_hash: Option<AddressHash>,
+    ) -> LocalChecks {
         let actor = shown.actor();
         let user = actor.user;
         let refused = |check, refusal| LocalChecks { actor: Some(actor), claim: None, outcome: Err((check, refusal)) };
@@ -162,6 +170,7 @@ impl Gateway {
             content_hash,
             accepted_at: now,
             request_id,
+            address_hash,
             trace: runtime::telemetry::current_trace_context(),
             board: shape.board.clone(),
             action_id: shape.action_id.clone(),
@@ -256,15 +265,15 @@ impl Gateway {
         let decided = self.decided(answer);
         if let Some(claim) = claim {
             match &decided {
-                Ok((body, _)) => self.ports.guard.keep_answer(claim, body).await,
-                Err(_) => self.ports.guard.release(claim).await,
+                Ok(Accepted::Applied { body, .. }) => self.ports.guard.keep_answer(claim, body).await,
+                // A repeat of what is held hears of the review once there is one.
+                Ok(Accepted::Pending { .. }) | Err(_) => self.ports.guard.release(claim).await,
             }
         }
-        decided.map(|(body, replayed)| Accepted::Applied { body, replayed })
+        decided
     }
 
-    /// The body of the answer, and whether an earlier request did it.
-    fn decided(&self, answer: Answer) -> Result<(Vec<u8>, bool), Refusal> {
+    fn decided(&self, answer: Answer) -> Result<Accepted, Refusal> {
         match answer.outcome {
             Outcome::Applied { receipt, replayed } => {
                 if let Some(version) = receipt.version {
@@ -272,7 +281,7 @@ impl Gateway {
                 }
                 let body = serde_json::to_vec(&UpdateAnswerJson::applied(&receipt, answer.rank));
                 let body = body.map_err(|_| Refusal::internal())?;
-                Ok((body, replayed))
+                Ok(Accepted::Applied { body, replayed })
             }
             Outcome::Rejected { receipt, retry_after_s } => Err(self.rejected(&receipt, retry_after_s)),
             Outcome::DuplicateAction { receipt } => {
@@ -282,6 +291,10 @@ impl Gateway {
                 Err(refusal)
             }
             Outcome::KeyReused => Err(key_reused()),
+            // Recorded, and so promised: answered 202 also where a queue does not outlive its process.
+            Outcome::Quarantined { receipt } => {
+                Ok(Accepted::Pending { action_id: receipt.action_id, board: receipt.board })
+            }
         }
     }
 }
@@ -307,7 +320,7 @@ impl Shown {
 pub(crate) enum Accepted {
     /// Committed: the JSON of the answer, which is kept byte for byte.
     Applied { body: Vec<u8>, replayed: bool },
-    /// Durable, not yet decided.
+    /// Durable, not yet decided, or held for a review: the receipt will tell.
     Pending { action_id: ActionId, board: BoardId },
 }
 
@@ -347,6 +360,7 @@ impl Gateway {
                 format!("board {} has no action type {}", receipt.board, receipt.action_type)
             }
             ErrorCode::NotFound => "there is no such player".to_owned(),
+            TURNED_DOWN => "the action was held for review and turned down".to_owned(),
             _ => format!("the update was decided against: {code}"),
         };
         let mut refusal = Refusal::new(code, message);

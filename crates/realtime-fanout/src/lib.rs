@@ -14,14 +14,15 @@
 //! [`tune_listener`], which also lets it end connections that make no progress.
 
 mod app;
+mod encoding;
 mod frames;
 mod group;
 mod handshake;
 mod hub;
 mod inbound;
+mod list_ops;
 mod listener;
 mod metrics;
-mod moves;
 mod settings;
 mod sockets;
 mod state;

@@ -1,4 +1,4 @@
-//! A socket's outgoing half, as the body of its `101` answer: asked for bytes whenever the connection can take some,
+//! A socket's outgoing half, as the body of its answer: asked for bytes whenever the connection can take some,
 //! it gives the one frame that leads to the newest state.
 
 use std::cell::{Cell, RefCell};
@@ -14,15 +14,16 @@ use common::state::StatePoint;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::frames::{FrameSet, goodbye};
-use crate::hub::LocalGroup;
+use crate::encoding::Format;
+use crate::frames::{FrameSet, Lead};
+use crate::hub::{LocalGroup, Shown};
 use crate::listener::EVICT_AFTER;
 use crate::metrics::{Metrics, Sent};
 use crate::sockets::SocketPermit;
 
 /// What both halves of a socket know of each other. On one thread.
 struct Shared {
-    id: u64,
+    id: usize,
     group: Rc<LocalGroup>,
     /// The answer to the newest ping; earlier ones need none (RFC 6455, section 5.5.3).
     pong: RefCell<Option<Bytes>>,
@@ -60,10 +61,16 @@ impl SocketControl {
 /// The writing half.
 pub(crate) struct StreamBody {
     shared: Rc<Shared>,
+    format: Format,
     /// The newest state that the client was given; `None` before the first snapshot.
     seen: Option<StatePoint>,
+    /// It was given its first state, or stood at the newest when it came.
+    answered: bool,
+    /// What stands before everything else.
+    greeting: Option<Bytes>,
     beat: u64,
     history: u64,
+    repaired: u64,
     told_stale: bool,
     ended: bool,
     asked_at: Instant,
@@ -71,16 +78,25 @@ pub(crate) struct StreamBody {
     _permit: SocketPermit,
 }
 
-/// A socket in `group` whose client has seen `seen`: both halves.
+/// What a socket is opened with.
+pub(crate) struct Opening {
+    pub(crate) format: Format,
+    /// What its client has seen, if it can be led on from there.
+    pub(crate) seen: Option<StatePoint>,
+    pub(crate) greeting: Option<Bytes>,
+}
+
+/// A socket in `group`: both halves.
 pub(crate) fn socket(
     group: Rc<LocalGroup>,
-    seen: Option<StatePoint>,
+    opening: Opening,
     metrics: Arc<Metrics>,
     permit: SocketPermit,
 ) -> (StreamBody, SocketControl) {
-    let frames = group.frames();
+    let Opening { format, seen, greeting } = opening;
+    let set = Arc::clone(&group.shown().set);
     let shared = Rc::new(Shared {
-        id: group.next_id(),
+        id: group.enter(),
         group,
         pong: RefCell::default(),
         close: RefCell::default(),
@@ -89,9 +105,13 @@ pub(crate) fn socket(
     });
     let body = StreamBody {
         shared: Rc::clone(&shared),
+        format,
+        answered: seen.as_ref() == Some(set.state()),
         seen,
-        beat: frames.beat,
-        history: frames.history,
+        greeting,
+        beat: set.beat,
+        history: set.history,
+        repaired: set.repaired,
         told_stale: false,
         ended: false,
         asked_at: Instant::now(),
@@ -104,6 +124,9 @@ pub(crate) fn socket(
 impl StreamBody {
     /// The next bytes, if the client lacks something.
     fn next_bytes(&mut self) -> Option<Bytes> {
+        if let Some(greeting) = self.greeting.take() {
+            return Some(greeting);
+        }
         if let Some(pong) = self.shared.pong.take() {
             return Some(pong);
         }
@@ -111,13 +134,14 @@ impl StreamBody {
             self.ended = true;
             return Some(close);
         }
-        let frames = self.shared.group.frames();
-        let (event, bytes) = self.next_frame(&frames)?;
+        let shown = self.shared.group.shown();
+        let (event, bytes) = self.next_frame(&shown)?;
         self.shared.group.count(event, bytes.len());
         Some(bytes)
     }
 
-    fn next_frame(&mut self, frames: &FrameSet) -> Option<(Sent, Bytes)> {
+    fn next_frame(&mut self, shown: &Shown) -> Option<(Sent, Bytes)> {
+        let frames = &*shown.set;
         if let Some(bye) = frames.bye {
             return Some(self.goodbye(bye.reason, rand::random_range(0..=bye.window_ms)));
         }
@@ -125,51 +149,63 @@ impl StreamBody {
         if frames.history != self.history {
             return Some(self.goodbye("the board was restored", rand::random_range(0..=1_000)));
         }
-        if self.told_stale && frames.stale().is_none() {
+        if self.told_stale && !frames.is_stale() {
             self.told_stale = false;
-            return Some(self.given(frames, Sent::Snapshot, frames.snapshot()));
+            return Some(self.given(frames, Sent::Snapshot, frames.snapshot(self.format)));
         }
-        if let Some(frame) = self.next_state(frames) {
+        if let Some(frame) = self.next_state(shown) {
             return Some(frame);
         }
-        if let Some(stale) = frames.stale().filter(|_| !self.told_stale) {
+        if frames.is_stale() && !self.told_stale {
             self.told_stale = true;
-            return Some((Sent::Stale, stale.clone()));
+            return Some((Sent::Stale, frames.stale(self.format)));
         }
         if frames.beat > self.beat {
-            return Some(self.given(frames, Sent::Heartbeat, frames.heartbeat()));
+            return Some(self.given(frames, Sent::Heartbeat, frames.heartbeat(self.format)));
         }
         None
     }
 
-    /// The update if the client stands right before it, else the snapshot; nothing if it sees the list as it is.
-    fn next_state(&mut self, frames: &FrameSet) -> Option<(Sent, Bytes)> {
-        let (event, bytes) = match &self.seen {
-            Some(seen) if frames.is_shown_by(seen) => return None,
-            // It has seen a newer state than this node's frames show yet.
-            Some(seen) if seen.epoch == frames.state().epoch && seen.version > frames.state().version => return None,
-            Some(seen) => match frames.update_for(seen) {
-                Some(update) => (Sent::Update, update),
-                None => {
+    /// What leads to the newest state; nothing if the client sees the list as it is.
+    fn next_state(&mut self, shown: &Shown) -> Option<(Sent, Bytes)> {
+        let frames = &*shown.set;
+        let lead = match &self.seen {
+            Some(_) if frames.repaired != self.repaired => Lead::Snapshot,
+            Some(seen) => frames.lead(seen, self.format, !self.answered),
+            None => Lead::Snapshot,
+        };
+        let (event, bytes) = match lead {
+            Lead::Nothing => return None,
+            Lead::Step => shown.step(self.format),
+            other => {
+                if self.answered {
                     self.shared.group.count_conflated();
-                    (Sent::Snapshot, frames.snapshot())
                 }
-            },
-            None => (Sent::Snapshot, frames.snapshot()),
+                match other {
+                    Lead::Frame(event, bytes) => (event, bytes),
+                    _ => (Sent::Snapshot, frames.snapshot(self.format)),
+                }
+            }
         };
         Some(self.given(frames, event, bytes))
     }
 
     /// The client stands where the frames do; whatever it was given is traffic, so no heartbeat follows at once.
     fn given(&mut self, frames: &FrameSet, event: Sent, bytes: Bytes) -> (Sent, Bytes) {
-        self.seen = Some(frames.state().clone());
+        let state = frames.state();
+        match &mut self.seen {
+            Some(seen) if seen.epoch == state.epoch => seen.version = state.version,
+            seen => *seen = Some(state.clone()),
+        }
+        self.answered = true;
         self.beat = frames.beat;
+        self.repaired = frames.repaired;
         (event, bytes)
     }
 
     fn goodbye(&mut self, reason: &str, reconnect_in_ms: u64) -> (Sent, Bytes) {
         self.ended = true;
-        (Sent::Bye, goodbye(reason, reconnect_in_ms))
+        (Sent::Bye, self.format.goodbye(reason, reconnect_in_ms))
     }
 }
 
@@ -199,8 +235,8 @@ impl Drop for StreamBody {
     fn drop(&mut self) {
         self.shared.group.leave(self.shared.id);
         self.shared.body_gone.notify_one();
-        let frames = self.shared.group.frames();
-        let behind = self.seen.as_ref().is_none_or(|seen| !frames.is_shown_by(seen));
+        let shown = self.shared.group.shown();
+        let behind = self.seen.as_ref().is_none_or(|seen| !shown.set.is_shown_by(seen));
         // Had something to give and was not asked for it: the reader had stopped.
         if !self.ended && behind && self.asked_at.elapsed() > EVICT_AFTER / 2 {
             self.metrics.evicted.add(1, &[]);

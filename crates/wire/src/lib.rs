@@ -7,6 +7,7 @@ mod admin;
 pub mod auth;
 mod damaged;
 mod event_message;
+pub mod frames;
 pub mod json;
 mod queue_message;
 pub mod score;

@@ -3,9 +3,13 @@
 // Helpers of tests are not tests to the lint.
 #![allow(clippy::unwrap_used)]
 
+mod deltas;
+mod event_source;
 mod handshake;
 mod lifecycle;
 mod node;
+mod screen;
+mod server_sent_events;
 mod slow_readers;
 mod states;
 mod truth_with_faults;

@@ -128,6 +128,10 @@ impl Node {
         format!("ws://127.0.0.1:{}/ws/scoreboard?board={}{query}", self.port, self.board)
     }
 
+    pub(crate) fn events_url(&self, query: &str) -> String {
+        format!("http://127.0.0.1:{}/api/v1/scoreboard/stream?board={}{query}", self.port, self.board)
+    }
+
     pub(crate) fn ask_to_stop(&self) {
         self.stop.cancel();
     }

@@ -3,6 +3,7 @@
 
 mod accounts;
 mod broker_proxy;
+mod callers;
 mod client;
 mod conservation;
 mod cross_origin;
