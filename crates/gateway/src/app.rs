@@ -110,7 +110,8 @@ impl Gateway {
     #[must_use]
     pub fn new(ports: GatewayPorts, settings: GatewaySettings) -> Arc<Self> {
         let masters = settings.signing_masters.clone();
-        let tokens = TokenGate::new(Arc::clone(&ports.authority), Arc::clone(&ports.clock), masters);
+        let gate = runtime::token_gate::TokenGate::new(Arc::clone(&ports.authority), Arc::clone(&ports.clock));
+        let tokens = TokenGate::new(Arc::new(gate), masters);
         let standings = Standings::new(&ports);
         Arc::new(Self {
             callers: Arc::new(Callers::new(settings.callers.clone())),
@@ -128,6 +129,12 @@ impl Gateway {
     #[must_use]
     pub const fn allowed_origins(&self) -> &AllowedOrigins {
         &self.settings.allowed_origins
+    }
+
+    /// The gate for tokens, for the streams of the same process; [`Self::run`] keeps it current.
+    #[must_use]
+    pub fn token_gate(&self) -> Arc<runtime::token_gate::TokenGate> {
+        self.tokens.shared()
     }
 
     /// Whether auth's keys were read: before that, no token can be told from a forged one.
