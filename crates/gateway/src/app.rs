@@ -14,10 +14,11 @@ use http_edge::origin::AllowedOrigins;
 use http_edge::request_scope::request_scope;
 use runtime::exit::{Exit, Failure};
 use runtime::rate_buckets::RateBuckets;
-use runtime::secrets::{GatewaySecrets, SigningMasters};
+use runtime::secrets::{GatewayCaller, GatewaySecrets, SigningMasters};
 use runtime::settings::Settings;
 use tokio_util::sync::CancellationToken;
 
+use crate::grpc::Callers;
 use crate::issuer_keys::IssuerKeyRing;
 use crate::limits::RateLimits;
 use crate::metrics::GatewayMetrics;
@@ -56,6 +57,10 @@ pub struct GatewaySettings {
     pub submit_wait: Duration,
     /// The keys of sessions are derived from them.
     pub signing_masters: SigningMasters,
+    /// Who may call by gRPC.
+    pub callers: Vec<GatewayCaller>,
+    /// The shortest time between two events of a watched board.
+    pub tick: Duration,
     /// Where the page finds the stream; `None`: on this origin.
     pub stream_public_url: Option<String>,
     /// How often who may do what.
@@ -71,12 +76,14 @@ impl GatewaySettings {
     ///
     /// # Errors
     /// [`Exit::Config`] naming the setting that is wrong.
-    pub fn read(settings: &Settings, signing_masters: SigningMasters) -> Result<Self, Failure> {
+    pub fn read(settings: &Settings, secrets: GatewaySecrets) -> Result<Self, Failure> {
         let trusted_proxies = TrustedProxies::parse(&settings.http.trusted_proxies)
             .map_err(|error| Failure::new(Exit::Config, format!("SCOREBOARD__HTTP__TRUSTED_PROXIES: {error}")))?;
         Ok(Self {
             submit_wait: Duration::from_millis(settings.submit.wait_ms),
-            signing_masters,
+            tick: Duration::from_millis(settings.stream.tick_ms),
+            signing_masters: secrets.signing_masters,
+            callers: secrets.callers,
             stream_public_url: settings.stream.public_url.clone(),
             limits: RateLimits::from(&settings.limits),
             trusted_proxies,
@@ -91,6 +98,7 @@ pub struct Gateway {
     pub(crate) settings: GatewaySettings,
     pub(crate) tokens: TokenGate,
     pub(crate) issuer_keys: IssuerKeyRing,
+    pub(crate) callers: Arc<Callers>,
     pub(crate) standings: Standings,
     pub(crate) metrics: GatewayMetrics,
     /// Reads are counted per node.
@@ -102,9 +110,11 @@ impl Gateway {
     #[must_use]
     pub fn new(ports: GatewayPorts, settings: GatewaySettings) -> Arc<Self> {
         let masters = settings.signing_masters.clone();
-        let tokens = TokenGate::new(Arc::clone(&ports.authority), Arc::clone(&ports.clock), masters);
+        let gate = runtime::token_gate::TokenGate::new(Arc::clone(&ports.authority), Arc::clone(&ports.clock));
+        let tokens = TokenGate::new(Arc::new(gate), masters);
         let standings = Standings::new(&ports);
         Arc::new(Self {
+            callers: Arc::new(Callers::new(settings.callers.clone())),
             issuer_keys: IssuerKeyRing::new(Arc::clone(&ports.authority)),
             tokens,
             standings,
@@ -121,6 +131,12 @@ impl Gateway {
         &self.settings.allowed_origins
     }
 
+    /// The gate for tokens, for the streams of the same process; [`Self::run`] keeps it current.
+    #[must_use]
+    pub fn token_gate(&self) -> Arc<runtime::token_gate::TokenGate> {
+        self.tokens.shared()
+    }
+
     /// Whether auth's keys were read: before that, no token can be told from a forged one.
     #[must_use]
     pub fn knows_keys(&self) -> bool {
@@ -128,8 +144,9 @@ impl Gateway {
     }
 
     /// Takes over what an operator rotated: signatures by the current and the previous master verify from now on, and
-    /// auth is asked for its keys at once. The service key stays as it was.
+    /// auth is asked for its keys at once; callers are those of the files now. The service key stays as it was.
     pub fn reload(&self, secrets: GatewaySecrets) {
+        self.callers.reload(secrets.callers);
         self.tokens.reload(secrets.signing_masters);
     }
 

@@ -8,6 +8,7 @@ mod app;
 mod asyncapi;
 mod boards;
 mod docs_page;
+mod grpc;
 mod issuer_keys;
 mod limits;
 mod metrics;
@@ -25,6 +26,7 @@ mod update_shape;
 
 pub use app::{Gateway, GatewayApp, GatewayError, GatewayPorts, GatewaySettings};
 pub use asyncapi::document as asyncapi_document;
+pub use grpc::{AdminPorts, GatewayGrpc};
 pub use limits::RateLimits;
 pub use openapi::document as openapi_document;
 pub use paths::configure;

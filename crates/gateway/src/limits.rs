@@ -29,6 +29,8 @@ pub struct RateLimits {
     pub address_reads: Quota,
     /// Login attempts for an account.
     pub account_logins: Quota,
+    /// Calls of a trusted caller, on this node.
+    pub caller_calls: Quota,
 }
 
 impl From<&runtime::settings::Limits> for RateLimits {
@@ -40,6 +42,7 @@ impl From<&runtime::settings::Limits> for RateLimits {
             address: quota("address", limits.address_per_hour, HOUR),
             address_reads: quota("address-reads", limits.address_reads_per_minute, MINUTE),
             account_logins: quota("account-logins", limits.logins_per_account_per_minute, MINUTE),
+            caller_calls: quota("caller-calls", limits.caller_calls_per_minute, MINUTE),
         }
     }
 }

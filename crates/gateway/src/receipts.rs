@@ -26,11 +26,18 @@ pub(crate) async fn receipt(
     let action = ActionId::parse(&path.into_inner())?;
     let board = query::board(&request)?;
     gateway.known_board(&board)?;
-    Ok(gateway.receipt(claims.user, &board, &action).await?)
+    let (receipt, rank) = gateway.receipt(claims.user, &board, &action).await?;
+    Ok(HttpResponse::Ok().json(ReceiptJson::new(&receipt, rank)))
 }
 
 impl Gateway {
-    async fn receipt(&self, user: UserId, board: &BoardId, action: &ActionId) -> Result<HttpResponse, Refusal> {
+    /// What became of a user's action, and the user's position now where it was applied.
+    pub(crate) async fn receipt(
+        &self,
+        user: UserId,
+        board: &BoardId,
+        action: &ActionId,
+    ) -> Result<(Receipt, Option<u64>), Refusal> {
         let decided = self.ports.truth.receipt(user, board, action).await.map_err(|error| {
             tracing::error!(%board, error = %runtime::exit::causes(&error), "a receipt cannot be read");
             Refusal::unavailable()
@@ -47,7 +54,7 @@ impl Gateway {
             }
         };
         let rank = if applied { self.standings.rank(board, user).await } else { None };
-        Ok(HttpResponse::Ok().json(ReceiptJson::new(&receipt, rank)))
+        Ok((receipt, rank))
     }
 }
 

@@ -6,7 +6,7 @@ use actix_web::http::header::{HeaderMap, LOCATION};
 use actix_web::{HttpRequest, HttpResponse, web};
 use common::board::{ActionRule, Proof};
 use common::error_code::{Details, ErrorCode, Refusal};
-use common::ids::{ActionType, SubmissionId, UserId};
+use common::ids::{ActionId, ActionType, BoardId, SubmissionId, UserId};
 use common::ports::{KeyClaim, SubmitError, Submitted};
 use common::rate_limit::{Allowance, Quota};
 use common::receipt::{Answer, Outcome, Receipt, ReceiptStatus};
@@ -19,7 +19,7 @@ use runtime::access_token::Claims;
 use uuid::Uuid;
 use wire::json::{ErrorJson, UpdateAnswerJson};
 
-use crate::admission::{Check, LocalChecks, Verdict, key_reused, verdict};
+use crate::admission::{Actor, Check, LocalChecks, Verdict, key_reused, verdict};
 use crate::app::Gateway;
 use crate::openapi::ScoreUpdateBody;
 use crate::tokens::bearer;
@@ -66,27 +66,13 @@ impl Gateway {
         let limits = &self.settings.limits;
         let address = self.address(request);
         // A refused token counts as none.
-        let ceiling = if local.claims.is_some() { limits.address } else { limits.address_anonymous };
-        let question = local.question((ceiling, address.clone()), limits.user_updates);
-        let admission = self.ports.guard.admit(&question).await;
-        let allowances: Vec<Allowance> = admission.user.into_iter().chain(admission.address).collect();
-        let user = local.claims.as_ref().map(|claims| claims.user);
-
-        let answered = match verdict(local, &admission) {
-            Verdict::Submit(update) => {
-                self.submit(*update, question.claim.as_ref(), prefers_async(request.headers())).await
-            }
-            Verdict::Replay(body) => Ok(replayed(body)),
-            Verdict::Refuse(check, refusal) => {
-                // Checks after the stored answer refuse when the key may be reserved already.
-                if let Some(claim) = question.claim.as_ref().filter(|_| check > Check::StoredAnswer) {
-                    self.ports.guard.release(claim).await;
-                }
-                Err(refusal)
-            }
-        };
+        let ceiling = if local.actor.is_some() { limits.address } else { limits.address_anonymous };
+        let user = local.actor.map(|actor| actor.user);
+        let respond_async = prefers_async(request.headers());
+        let (answered, allowances) = self.carry_out(local, Some((ceiling, address.clone())), respond_async).await;
         match answered {
-            Ok(mut response) => {
+            Ok(accepted) => {
+                let mut response = accepted.respond();
                 rate_limit_headers(response.headers_mut(), &allowances);
                 Ok(response)
             }
@@ -99,6 +85,30 @@ impl Gateway {
         }
     }
 
+    /// From the local checks to the answer: one round trip to the guard, the first refusal, or the queue.
+    pub(crate) async fn carry_out(
+        &self,
+        local: LocalChecks,
+        address: Option<(Quota, String)>,
+        respond_async: bool,
+    ) -> (Result<Accepted, Refusal>, Vec<Allowance>) {
+        let question = local.question(address, self.settings.limits.user_updates);
+        let admission = self.ports.guard.admit(&question).await;
+        let allowances: Vec<Allowance> = admission.user.into_iter().chain(admission.address).collect();
+        let answered = match verdict(local, &admission) {
+            Verdict::Submit(update) => self.submit(*update, question.claim.as_ref(), respond_async).await,
+            Verdict::Replay(body) => Ok(Accepted::Applied { body, replayed: true }),
+            Verdict::Refuse(check, refusal) => {
+                // Checks after the stored answer refuse when the key may be reserved already.
+                if let Some(claim) = question.claim.as_ref().filter(|_| check > Check::StoredAnswer) {
+                    self.ports.guard.release(claim).await;
+                }
+                Err(refusal)
+            }
+        };
+        (answered, allowances)
+    }
+
     /// The checks that need nothing but the request and what this node knows, up to the first that refuses.
     async fn check_locally(
         &self,
@@ -109,7 +119,7 @@ impl Gateway {
         // Verified first, told in its place: a good token counts as one whatever else is wrong.
         let claims = self.claims(request).await;
         let early = |check, refusal| LocalChecks {
-            claims: claims.as_ref().ok().cloned(),
+            actor: claims.as_ref().ok().map(Actor::from),
             ..LocalChecks::refused(check, refusal)
         };
         let body = match json_object(request, payload).await {
@@ -124,37 +134,42 @@ impl Gateway {
             Ok(claims) => claims,
             Err(refusal) => return LocalChecks::refused(Check::Token, refusal),
         };
-        let refused =
-            |check, refusal| LocalChecks { claims: Some(claims.clone()), claim: None, outcome: Err((check, refusal)) };
-        if let Err(refusal) = shape.own_score(claims.user) {
+        self.check_shape(&shape, &Shown::Token(claims), request_id(request)).await
+    }
+
+    /// The checks of a well-formed update, once it is known who sends it.
+    pub(crate) async fn check_shape(&self, shape: &UpdateShape, shown: &Shown, request_id: String) -> LocalChecks {
+        let actor = shown.actor();
+        let user = actor.user;
+        let refused = |check, refusal| LocalChecks { actor: Some(actor), claim: None, outcome: Err((check, refusal)) };
+        if let Err(refusal) = shape.own_score(user) {
             return refused(Check::OwnScore, refusal);
         }
-        let (rule, proof) = match self.proof(&shape, &claims).await {
+        let (rule, proof) = match self.proof(shape, shown).await {
             Ok(proven) => proven,
             Err(refusal) => return refused(Check::Signature, refusal),
         };
         let now = self.ports.clock.now();
         let submission = SubmissionId(Uuid::now_v7());
         let content_hash = shape.content_hash();
-        let claim =
-            shape.idempotency_key.clone().map(|key| KeyClaim { user: claims.user, key, content_hash, submission });
+        let claim = shape.idempotency_key.clone().map(|key| KeyClaim { user, key, content_hash, submission });
         let bounds = || rule.resolve_points(shape.points).map_err(|refusal| (Check::Bounds, refusal));
         let outcome = shape.fresh(now).map_err(|refusal| (Check::Timestamp, refusal)).and_then(|()| bounds());
         let outcome = outcome.map(|points| ScoreUpdate {
             submission,
-            user: claims.user,
+            user,
             points,
             proof,
             content_hash,
             accepted_at: now,
-            request_id: request_id(request),
+            request_id,
             trace: runtime::telemetry::current_trace_context(),
             board: shape.board.clone(),
             action_id: shape.action_id.clone(),
             action_type: shape.action_type.clone(),
             idempotency_key: shape.idempotency_key.clone(),
         });
-        LocalChecks { claims: Some(claims), claim, outcome }
+        LocalChecks { actor: Some(actor), claim, outcome }
     }
 
     fn shape(
@@ -178,9 +193,14 @@ impl Gateway {
     }
 
     /// The board and the type are known, and what the type asks for was shown.
-    async fn proof(&self, shape: &UpdateShape, claims: &Claims) -> Result<(ActionRule, Proof), Refusal> {
+    async fn proof(&self, shape: &UpdateShape, shown: &Shown) -> Result<(ActionRule, Proof), Refusal> {
         let board = self.known_board(&shape.board)?;
         let rule = shape.rule(&board)?;
+        let claims = match shown {
+            Shown::Token(claims) => claims,
+            // A game server says itself that the points were earned, and its key shows that it is one.
+            Shown::ServiceKey(_) => return Ok((rule.clone(), Proof::Issuer)),
+        };
         let issuer_key = match shape.key_id() {
             Some(key_id) => self.issuer_keys.find(key_id).await?,
             None => None,
@@ -196,7 +216,7 @@ impl Gateway {
         update: ScoreUpdate,
         claim: Option<&KeyClaim>,
         respond_async: bool,
-    ) -> Result<HttpResponse, Refusal> {
+    ) -> Result<Accepted, Refusal> {
         let queue = &self.ports.queue;
         // A queue that does not outlive the process can promise nothing before the decision.
         let wait = if respond_async && queue.outlives_process() { Duration::ZERO } else { self.settings.submit_wait };
@@ -215,9 +235,7 @@ impl Gateway {
                 if let Some(claim) = claim {
                     self.ports.guard.release(claim).await;
                 }
-                let location = format!("/api/v1/score/updates/{}?board={}", update.action_id, update.board);
-                let body = UpdateAnswerJson::pending(&update.action_id, &update.board);
-                Ok(HttpResponse::Accepted().insert_header((LOCATION, location)).json(body))
+                Ok(Accepted::Pending { action_id: update.action_id, board: update.board })
             }
             // The reservation stays: the update may still land, and until it runs out a repeat is not a second one.
             Err(error) => {
@@ -235,17 +253,19 @@ impl Gateway {
     }
 
     /// Answers what the worker decided, and keeps the answer for the key, or gives the key back.
-    async fn settle(&self, answer: Answer, claim: Option<&KeyClaim>) -> Result<HttpResponse, Refusal> {
+    async fn settle(&self, answer: Answer, claim: Option<&KeyClaim>) -> Result<Accepted, Refusal> {
         let decided = self.decided(answer);
-        let Some(claim) = claim else { return decided.map(|applied| applied.respond()) };
-        match &decided {
-            Ok(applied) => self.ports.guard.keep_answer(claim, &applied.body).await,
-            Err(_) => self.ports.guard.release(claim).await,
+        if let Some(claim) = claim {
+            match &decided {
+                Ok((body, _)) => self.ports.guard.keep_answer(claim, body).await,
+                Err(_) => self.ports.guard.release(claim).await,
+            }
         }
-        decided.map(|applied| applied.respond())
+        decided.map(|(body, replayed)| Accepted::Applied { body, replayed })
     }
 
-    fn decided(&self, answer: Answer) -> Result<Applied, Refusal> {
+    /// The body of the answer, and whether an earlier request did it.
+    fn decided(&self, answer: Answer) -> Result<(Vec<u8>, bool), Refusal> {
         match answer.outcome {
             Outcome::Applied { receipt, replayed } => {
                 if let Some(version) = receipt.version {
@@ -253,7 +273,7 @@ impl Gateway {
                 }
                 let body = serde_json::to_vec(&UpdateAnswerJson::applied(&receipt, answer.rank));
                 let body = body.map_err(|_| Refusal::internal())?;
-                Ok(Applied { body, replayed })
+                Ok((body, replayed))
             }
             Outcome::Rejected { receipt, retry_after_s } => Err(self.rejected(&receipt, retry_after_s)),
             Outcome::DuplicateAction { receipt } => {
@@ -267,21 +287,48 @@ impl Gateway {
     }
 }
 
-/// The answer to a committed update: its body is kept byte for byte.
-struct Applied {
-    body: Vec<u8>,
-    replayed: bool,
+/// Who sends an update, as it was shown.
+pub(crate) enum Shown {
+    /// A player, by its token.
+    Token(Claims),
+    /// A trusted caller, by its service key, on behalf of this user.
+    ServiceKey(UserId),
 }
 
-impl Applied {
-    fn respond(self) -> HttpResponse {
-        if self.replayed { replayed(self.body) } else { HttpResponse::Ok().content_type(mime::JSON).body(self.body) }
+impl Shown {
+    fn actor(&self) -> Actor {
+        match self {
+            Self::Token(claims) => Actor::from(claims),
+            Self::ServiceKey(user) => Actor { user: *user, session: None },
+        }
     }
 }
 
-/// A first answer, again.
-fn replayed(body: Vec<u8>) -> HttpResponse {
-    HttpResponse::Ok().insert_header(("idempotent-replayed", "true")).content_type(mime::JSON).body(body)
+/// An update that was not refused.
+pub(crate) enum Accepted {
+    /// Committed: the JSON of the answer, which is kept byte for byte.
+    Applied { body: Vec<u8>, replayed: bool },
+    /// Durable, not yet decided.
+    Pending { action_id: ActionId, board: BoardId },
+}
+
+impl Accepted {
+    fn respond(self) -> HttpResponse {
+        match self {
+            Self::Applied { body, replayed } => {
+                let mut response = HttpResponse::Ok();
+                if replayed {
+                    response.insert_header(("idempotent-replayed", "true"));
+                }
+                response.content_type(mime::JSON).body(body)
+            }
+            Self::Pending { action_id, board } => {
+                let location = format!("/api/v1/score/updates/{action_id}?board={board}");
+                let body = UpdateAnswerJson::pending(&action_id, &board);
+                HttpResponse::Accepted().insert_header((LOCATION, location)).json(body)
+            }
+        }
+    }
 }
 
 mod mime {
@@ -312,6 +359,7 @@ impl Gateway {
             ErrorCode::UnknownActionType => {
                 format!("board {} has no action type {}", receipt.board, receipt.action_type)
             }
+            ErrorCode::NotFound => "there is no such player".to_owned(),
             _ => format!("the update was decided against: {code}"),
         };
         let mut refusal = Refusal::new(code, message);

@@ -3,20 +3,20 @@
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
-use board_view::{BoardViews, View};
+use board_view::{BoardViews, Move, View, moves};
 use bytes::Bytes;
 use common::clock::Timestamp;
+use common::ids::BoardId;
 use common::standing::TopList;
 use common::state::{StatePoint, Version};
 use parking_lot::Mutex;
-use wire::frames::{DeltaJson, Frame, HeartbeatJson, OpJson, SnapshotJson, StaleJson, UpdateJson};
+use wire::frames::{DeltaJson, Frame, HeartbeatJson, MoveJson, OpJson, SnapshotJson, StaleJson, UpdateJson};
 use wire::json::entries;
 
 use crate::encoding::Format;
 use crate::group::GroupKey;
 use crate::list_ops::{checksum, is_checked, list_ops};
 use crate::metrics::Sent;
-use crate::moves::moves;
 
 /// Updates of one set for clients that stand elsewhere than most do. Whoever comes when there are so many gets the
 /// snapshot.
@@ -61,7 +61,7 @@ struct Step {
 }
 
 /// An encoded event.
-type Event = (Sent, Bytes);
+pub(crate) type Event = (Sent, Bytes);
 
 /// What was encoded already.
 #[derive(Default)]
@@ -182,6 +182,10 @@ impl FrameSet {
         next
     }
 
+    pub(crate) const fn board(&self) -> &BoardId {
+        &self.key.board
+    }
+
     /// The board's newest state.
     pub(crate) fn state(&self) -> &StatePoint {
         &self.top.state
@@ -264,10 +268,10 @@ impl FrameSet {
             board: self.key.board.as_str(),
             epoch: state.epoch.as_str(),
             version: state.version.0,
-            user_id: newest.json.user_id.clone(),
-            new_score: newest.json.new_score,
+            user_id: newest.user.to_string(),
+            new_score: newest.new_score,
             leaderboard: entries(&self.top.entries),
-            updates: moves.iter().map(|one| one.json.clone()).collect(),
+            updates: moves.iter().map(move_json).collect(),
         };
         Some((Sent::Update, format.encode(&Frame::Update(json), Some(state))))
     }
@@ -303,6 +307,16 @@ impl FrameSet {
             let (board, epoch) = (self.key.board.as_str(), state.epoch.as_str());
             format.encode(&Frame::Heartbeat(HeartbeatJson { board, epoch, version: state.version.0 }), Some(state))
         })
+    }
+}
+
+fn move_json(one: &Move) -> MoveJson {
+    MoveJson {
+        user_id: one.user.to_string(),
+        username: one.username.to_string(),
+        new_score: one.new_score,
+        rank: one.rank,
+        previous_rank: one.previous_rank,
     }
 }
 

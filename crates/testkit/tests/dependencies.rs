@@ -12,16 +12,17 @@ const ALLOWED: &[(&str, &[&str], &str)] = &[
     ("runtime", &["common"], "settings, telemetry and lifecycle serve every service and know none"),
     ("board-view", &["common"], "what a node keeps of a board is worked out from ports alone"),
     ("http-edge", &["common", "wire", "runtime"], "what every HTTP listener shares knows no service and no backend"),
+    ("grpc-edge", &["wire"], "what every gRPC listener shares knows no service and no backend"),
     ("embedded", &["common"], "a backend implements ports; it knows no service and no other backend"),
     ("distributed", &["common", "wire", "runtime"], "a backend implements ports; it knows no service"),
     (
         "gateway",
-        &["common", "wire", "runtime", "board-view", "http-edge", "distributed"],
+        &["common", "wire", "runtime", "board-view", "http-edge", "grpc-edge", "distributed"],
         "a service sees ports; only its main.rs chooses the backend",
     ),
     (
         "auth",
-        &["common", "wire", "runtime", "http-edge", "distributed"],
+        &["common", "wire", "runtime", "http-edge", "grpc-edge", "distributed"],
         "a service sees ports; only its main.rs chooses the backend",
     ),
     (
@@ -42,6 +43,7 @@ const ALLOWED: &[(&str, &[&str], &str)] = &[
             "runtime",
             "board-view",
             "http-edge",
+            "grpc-edge",
             "embedded",
             "distributed",
             "gateway",
