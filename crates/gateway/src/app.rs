@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::middleware::from_fn;
-use actix_web::{App, HttpServer, web};
+use actix_web::{App, web};
 use board_view::BoardViews;
 use common::clock::Clock;
 use common::ports::{Authority, EventBus, Guard, PendingMarks, Profiles, RankIndex, Truth, UpdateQueue};
 use http_edge::client_address::TrustedProxies;
 use http_edge::origin::AllowedOrigins;
 use http_edge::request_scope::request_scope;
+use http_edge::server::{ArrivalLimits, ServerOptions, serve};
 use runtime::exit::{Exit, Failure};
 use runtime::rate_buckets::RateBuckets;
 use runtime::secrets::{GatewayCaller, GatewaySecrets, SigningMasters};
@@ -24,6 +25,9 @@ use crate::limits::RateLimits;
 use crate::metrics::GatewayMetrics;
 use crate::standings::Standings;
 use crate::tokens::TokenGate;
+
+/// Bytes that a connection collects before it writes.
+const WRITE_BUFFER: usize = 32 * 1024;
 
 /// What the gateway asks of the world.
 #[derive(Clone)]
@@ -137,6 +141,12 @@ impl Gateway {
         self.tokens.shared()
     }
 
+    /// Whose forwarding headers count.
+    #[must_use]
+    pub const fn trusted_proxies(&self) -> &TrustedProxies {
+        &self.settings.trusted_proxies
+    }
+
     /// Whether auth's keys were read: before that, no token can be told from a forged one.
     #[must_use]
     pub fn knows_keys(&self) -> bool {
@@ -198,18 +208,16 @@ impl GatewayApp {
     pub async fn run(self, stop: CancellationToken) -> Result<(), GatewayError> {
         let gateway = web::Data::from(Arc::clone(&self.gateway));
         let origins = web::Data::new(self.gateway.allowed_origins().clone());
-        let server = HttpServer::new(move || {
+        let proxies = web::Data::new(self.gateway.trusted_proxies().clone());
+        let options = ServerOptions { drain_s: 8, write_buffer: WRITE_BUFFER, arrival: ArrivalLimits::default() };
+        let server = serve(self.listener, options, move || {
             App::new()
                 .app_data(gateway.clone())
                 .app_data(origins.clone())
+                .app_data(proxies.clone())
                 .wrap(from_fn(request_scope))
                 .configure(crate::paths::configure)
-        })
-        .client_request_timeout(Duration::from_secs(15))
-        .disable_signals()
-        .shutdown_timeout(8)
-        .listen(self.listener)?
-        .run();
+        })?;
         let handle = server.handle();
         let stopper = async {
             stop.cancelled().await;

@@ -7,6 +7,7 @@ use common::error_code::Refusal;
 use common::ports::AdmissionRequest;
 use common::rate_limit::Quota;
 use http_edge::client_address::counted;
+use http_edge::security_event;
 
 use runtime::access_token::Claims;
 
@@ -79,6 +80,7 @@ impl Gateway {
         };
         match verified {
             Ok(claims) => {
+                security_event::name_user(request, claims.user);
                 self.count(self.settings.limits.address, self.address(request)).await?;
                 Ok(claims)
             }

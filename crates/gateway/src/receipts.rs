@@ -6,7 +6,7 @@ use common::ids::{ActionId, BoardId, UserId};
 use common::receipt::{Receipt, ReceiptStatus};
 use common::score_update::ScoreUpdate;
 use http_edge::ApiError;
-use http_edge::query;
+use http_edge::{query, security_event};
 use wire::json::{ErrorJson, ReceiptJson};
 
 use crate::app::Gateway;
@@ -26,7 +26,13 @@ pub(crate) async fn receipt(
     let action = ActionId::parse(&path.into_inner())?;
     let board = query::board(&request)?;
     gateway.known_board(&board)?;
-    let (receipt, rank) = gateway.receipt(claims.user, &board, &action).await?;
+    security_event::name_action(&request, &board, &action);
+    let found = gateway.receipt(claims.user, &board, &action).await;
+    if found.as_ref().is_err_and(|refusal| refusal.code == ErrorCode::NotFound) {
+        // Whether somebody else has such an action is not asked: the answer would be the same.
+        security_event::tell(&request, "receipt_of_no_own_action");
+    }
+    let (receipt, rank) = found?;
     Ok(HttpResponse::Ok().json(ReceiptJson::new(&receipt, rank)))
 }
 

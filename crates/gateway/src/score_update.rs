@@ -9,12 +9,13 @@ use common::error_code::{Details, ErrorCode, Refusal};
 use common::ids::{ActionId, ActionType, BoardId, SubmissionId, UserId};
 use common::ports::{KeyClaim, SubmitError, Submitted};
 use common::rate_limit::{Allowance, Quota};
-use common::receipt::{Answer, Outcome, Receipt, ReceiptStatus};
-use common::score_update::ScoreUpdate;
+use common::receipt::{Answer, Outcome, Receipt, ReceiptStatus, TURNED_DOWN};
+use common::score_update::{AddressHash, ScoreUpdate};
 use http_edge::ApiError;
 use http_edge::body::{JsonObject, json_object};
 use http_edge::refusal::rate_limit_headers;
 use http_edge::request_scope::request_id;
+use http_edge::security_event;
 use runtime::access_token::Claims;
 use uuid::Uuid;
 use wire::json::{ErrorJson, UpdateAnswerJson};
@@ -67,7 +68,6 @@ impl Gateway {
         let address = self.address(request);
         // A refused token counts as none.
         let ceiling = if local.actor.is_some() { limits.address } else { limits.address_anonymous };
-        let user = local.actor.map(|actor| actor.user);
         let respond_async = prefers_async(request.headers());
         let (answered, allowances) = self.carry_out(local, Some((ceiling, address.clone())), respond_async).await;
         match answered {
@@ -76,12 +76,7 @@ impl Gateway {
                 rate_limit_headers(response.headers_mut(), &allowances);
                 Ok(response)
             }
-            Err(refusal) => {
-                if refusal.code.is_security_event() {
-                    log_security_event(&refusal, user, &address);
-                }
-                Err(refusal)
-            }
+            Err(refusal) => Err(refusal),
         }
     }
 
@@ -118,6 +113,9 @@ impl Gateway {
     ) -> LocalChecks {
         // Verified first, told in its place: a good token counts as one whatever else is wrong.
         let claims = self.claims(request).await;
+        if let Ok(claims) = &claims {
+            security_event::name_user(request, claims.user);
+        }
         let early = |check, refusal| LocalChecks {
             actor: claims.as_ref().ok().map(Actor::from),
             ..LocalChecks::refused(check, refusal)
@@ -130,15 +128,24 @@ impl Gateway {
             Ok(shape) => shape,
             Err(refusal) => return early(Check::Shape, refusal),
         };
+        security_event::name_action(request, &shape.board, &shape.action_id);
         let claims = match claims {
             Ok(claims) => claims,
             Err(refusal) => return LocalChecks::refused(Check::Token, refusal),
         };
-        self.check_shape(&shape, &Shown::Token(claims), request_id(request)).await
+        let address = self.address(request);
+        let address_hash = AddressHash::of(&self.tokens.signing_masters().current, &address);
+        self.check_shape(&shape, &Shown::Token(claims), request_id(request), Some(address_hash)).await
     }
 
     /// The checks of a well-formed update, once it is known who sends it.
-    pub(crate) async fn check_shape(&self, shape: &UpdateShape, shown: &Shown, request_id: String) -> LocalChecks {
+    pub(crate) async fn check_shape(
+        &self,
+        shape: &UpdateShape,
+        shown: &Shown,
+        request_id: String,
+        address_hash: Option<AddressHash>,
+    ) -> LocalChecks {
         let actor = shown.actor();
         let user = actor.user;
         let refused = |check, refusal| LocalChecks { actor: Some(actor), claim: None, outcome: Err((check, refusal)) };
@@ -163,6 +170,7 @@ impl Gateway {
             content_hash,
             accepted_at: now,
             request_id,
+            address_hash,
             trace: runtime::telemetry::current_trace_context(),
             board: shape.board.clone(),
             action_id: shape.action_id.clone(),
@@ -257,15 +265,15 @@ impl Gateway {
         let decided = self.decided(answer);
         if let Some(claim) = claim {
             match &decided {
-                Ok((body, _)) => self.ports.guard.keep_answer(claim, body).await,
-                Err(_) => self.ports.guard.release(claim).await,
+                Ok(Accepted::Applied { body, .. }) => self.ports.guard.keep_answer(claim, body).await,
+                // A repeat of what is held hears of the review once there is one.
+                Ok(Accepted::Pending { .. }) | Err(_) => self.ports.guard.release(claim).await,
             }
         }
-        decided.map(|(body, replayed)| Accepted::Applied { body, replayed })
+        decided
     }
 
-    /// The body of the answer, and whether an earlier request did it.
-    fn decided(&self, answer: Answer) -> Result<(Vec<u8>, bool), Refusal> {
+    fn decided(&self, answer: Answer) -> Result<Accepted, Refusal> {
         match answer.outcome {
             Outcome::Applied { receipt, replayed } => {
                 if let Some(version) = receipt.version {
@@ -273,7 +281,7 @@ impl Gateway {
                 }
                 let body = serde_json::to_vec(&UpdateAnswerJson::applied(&receipt, answer.rank));
                 let body = body.map_err(|_| Refusal::internal())?;
-                Ok((body, replayed))
+                Ok(Accepted::Applied { body, replayed })
             }
             Outcome::Rejected { receipt, retry_after_s } => Err(self.rejected(&receipt, retry_after_s)),
             Outcome::DuplicateAction { receipt } => {
@@ -283,6 +291,10 @@ impl Gateway {
                 Err(refusal)
             }
             Outcome::KeyReused => Err(key_reused()),
+            // Recorded, and so promised: answered 202 also where a queue does not outlive its process.
+            Outcome::Quarantined { receipt } => {
+                Ok(Accepted::Pending { action_id: receipt.action_id, board: receipt.board })
+            }
         }
     }
 }
@@ -308,7 +320,7 @@ impl Shown {
 pub(crate) enum Accepted {
     /// Committed: the JSON of the answer, which is kept byte for byte.
     Applied { body: Vec<u8>, replayed: bool },
-    /// Durable, not yet decided.
+    /// Durable, not yet decided, or held for a review: the receipt will tell.
     Pending { action_id: ActionId, board: BoardId },
 }
 
@@ -335,18 +347,6 @@ mod mime {
     pub(super) const JSON: &str = "application/json";
 }
 
-fn log_security_event(refusal: &Refusal, user: Option<UserId>, address: &str) {
-    let user = user.map(|user| user.to_string());
-    tracing::warn!(
-        security_event = refusal.code.as_str(),
-        error.code = refusal.code.as_str(),
-        user_id = user,
-        client_address = address,
-        reason = %refusal.message,
-        "a score update was refused"
-    );
-}
-
 impl Gateway {
     fn rejected(&self, receipt: &Receipt, retry_after_s: Option<u64>) -> Refusal {
         let ReceiptStatus::Rejected(code) = receipt.status else { return Refusal::internal() };
@@ -360,6 +360,7 @@ impl Gateway {
                 format!("board {} has no action type {}", receipt.board, receipt.action_type)
             }
             ErrorCode::NotFound => "there is no such player".to_owned(),
+            TURNED_DOWN => "the action was held for review and turned down".to_owned(),
             _ => format!("the update was decided against: {code}"),
         };
         let mut refusal = Refusal::new(code, message);

@@ -52,12 +52,15 @@ impl GrpcSurface {
     /// [`ReflectionError`].
     pub fn new() -> Result<Self, ReflectionError> {
         let (health, health_server) = tonic_health::server::health_reporter();
-        let reflection = tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(wire::FILE_DESCRIPTOR_SET)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-            .build_v1()
-            .map_err(ReflectionError)?;
-        let routes = Routes::new(health_server).add_service(reflection);
+        let described = || {
+            tonic_reflection::server::Builder::configure()
+                .register_encoded_file_descriptor_set(wire::FILE_DESCRIPTOR_SET)
+                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        };
+        let reflection = described().build_v1().map_err(ReflectionError)?;
+        // Tools that are a few years old (grpcurl before 1.8.8) know no other.
+        let older = described().build_v1alpha().map_err(ReflectionError)?;
+        let routes = Routes::new(health_server).add_service(reflection).add_service(older);
         Ok(Self { routes, health, services: Vec::new(), deadline: REQUEST_DEADLINE })
     }
 

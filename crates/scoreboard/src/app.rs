@@ -6,16 +6,16 @@
 use std::convert::Infallible;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::time::Duration;
 
 use actix_web::middleware::from_fn;
-use actix_web::{App, HttpServer, web};
+use actix_web::{App, web};
 use auth::{AuthApp, AuthPorts, AuthService, AuthSettings};
 use board_view::{BoardViews, ViewSettings};
 use common::clock::Clock;
 use common::ports::{Dependency, UpdateQueue};
 use gateway::{AdminPorts, Gateway, GatewayGrpc, GatewayPorts, GatewaySettings};
 use http_edge::request_scope::request_scope;
+use http_edge::server::{ArrivalLimits, ServerOptions, serve};
 use realtime_fanout::{FanoutPorts, FanoutSettings, FanoutState, tune_listener};
 use runtime::clock::SystemClock;
 use runtime::exit::{Exit, Failure, causes};
@@ -38,9 +38,6 @@ const HTTP_DRAIN_S: u64 = 6;
 
 /// Bytes that a connection collects before it writes: on a stream, more would be older states in front of newer ones.
 const WRITE_BUFFER: usize = 4 * 1024;
-
-/// How long a request's head may take to arrive.
-const REQUEST_HEAD_LIMIT: Duration = Duration::from_secs(15);
 
 /// Where the process listens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -259,24 +256,20 @@ async fn serve_http(
         tracing::warn!(%error, "the kernel does not bound what slow readers hold");
     }
     let origins = web::Data::new(gateway.allowed_origins().clone());
+    let proxies = web::Data::new(gateway.trusted_proxies().clone());
     let (gateway, streams) = (web::Data::from(gateway), web::Data::from(Arc::clone(&fanout)));
-    let server = HttpServer::new(move || {
+    let options =
+        ServerOptions { drain_s: HTTP_DRAIN_S, write_buffer: WRITE_BUFFER, arrival: ArrivalLimits::default() };
+    let server = serve(listener, options, move || {
         App::new()
             .app_data(gateway.clone())
             .app_data(streams.clone())
             .app_data(origins.clone())
+            .app_data(proxies.clone())
             .wrap(from_fn(request_scope))
             .configure(realtime_fanout::configure)
             .configure(gateway::configure)
-    })
-    .client_request_timeout(REQUEST_HEAD_LIMIT)
-    .h1_write_buffer_size(WRITE_BUFFER)
-    // Whoever closes its side has left: else a stream that says nothing would keep its place.
-    .h1_allow_half_closed(false)
-    .disable_signals()
-    .shutdown_timeout(HTTP_DRAIN_S)
-    .listen(listener)?
-    .run();
+    })?;
     let handle = server.handle();
     let stopper = async {
         stop.cancelled().await;

@@ -53,17 +53,18 @@ const ALLOWED: &[(&str, &[&str], &str)] = &[
         ],
         "the one place that puts everything together; tests' tools are not part of the product",
     ),
+    ("loadtest", &[], "it checks the product from outside and shares no code with what it checks"),
     ("testkit", &["common"], "a contract that knew a backend would be shaped by it"),
 ];
 
 /// A crate of others, and the only crates of ours that may name it.
 const DRIVERS: &[(&str, &[&str], &str)] = &[
-    ("tokio-postgres", &["distributed"], "PostgreSQL is behind the ports"),
+    ("tokio-postgres", &["distributed", "loadtest"], "PostgreSQL is behind the ports; floors stand on it alone"),
     ("deadpool-postgres", &["distributed"], "PostgreSQL is behind the ports"),
-    ("deadpool-redis", &["distributed"], "Redis is behind the ports"),
+    ("deadpool-redis", &["distributed", "loadtest"], "Redis is behind the ports; what it holds is compared"),
     ("redis", &[], "it comes with deadpool-redis, in one version"),
-    ("lapin", &["distributed"], "RabbitMQ is behind the ports"),
-    ("rusqlite", &["embedded"], "SQLite is behind the ports"),
+    ("lapin", &["distributed", "loadtest"], "RabbitMQ is behind the ports; floors stand on it alone"),
+    ("rusqlite", &["embedded", "loadtest"], "SQLite is behind the ports; large boards are filled directly"),
     ("refinery", &["distributed", "embedded"], "schemas belong to the stores"),
 ];
 

@@ -57,6 +57,7 @@ fn update() -> ScoreUpdate {
         idempotency_key: Some(claim().key),
         content_hash: claim().content_hash,
         accepted_at: Timestamp::from_millis(0),
+        address_hash: None,
         request_id: String::new(),
         trace: TraceContext::default(),
     }

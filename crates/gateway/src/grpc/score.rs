@@ -113,7 +113,7 @@ impl Gateway {
     /// One update on behalf of a player: the checks, the queue and the answer of HTTP.
     async fn submit_for(&self, call: &Call, update: &v1::SubmitRequest) -> Result<v1::SubmitResponse, Refusal> {
         let (user, shape) = shape(update)?;
-        let local = self.check_shape(&shape, &Shown::ServiceKey(user), call.request_id.clone()).await;
+        let local = self.check_shape(&shape, &Shown::ServiceKey(user), call.request_id.clone(), None).await;
         // No address is counted: many players share a game server's. Its calls are.
         let (answered, _) = self.carry_out(local, None, update.respond_async).await;
         answered.and_then(submitted).inspect_err(|refusal| log_refusal(call, Some(user), refusal))

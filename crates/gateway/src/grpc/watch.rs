@@ -13,12 +13,13 @@ use common::error_code::{Details, ErrorCode, Refusal};
 use common::ids::BoardId;
 use common::standing::TopList;
 use common::state::StatePoint;
-use futures_util::Stream;
+use futures_util::{Stream, StreamExt as _};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
+use wire::status_from_refusal;
 use wire::v1::WatchEvent;
 use wire::v1::watch_event::{self as events, Event};
 
@@ -110,13 +111,23 @@ impl Watches {
         // Whoever stands at the head is told nothing old.
         let shown = since.filter(|since| *since == newest.state).map(|_| newest);
         // One event at a time: the next is made when this one was taken.
-        let (sender, receiver) = mpsc::channel(1);
-        let watcher = Watcher { board, limit, shown, stale: false, view, sender, stop: self.stop.clone(), seat };
+        let (sender, mut receiver) = mpsc::channel(1);
+        let stalled = CancellationToken::new();
+        let watcher = Watcher {
+            board,
+            limit,
+            shown,
+            stale: false,
+            view,
+            sender,
+            stop: self.stop.clone(),
+            stalled: stalled.clone(),
+            seat,
+        };
         tokio::spawn(watcher.run(gateway.settings.tick));
-        let stream = futures_util::stream::unfold(receiver, |mut receiver| async move {
-            receiver.recv().await.map(|event| (Ok(event), receiver))
-        });
-        Ok(Box::pin(stream))
+        let events = futures_util::stream::poll_fn(move |context| receiver.poll_recv(context)).map(Ok);
+        let end = futures_util::stream::once(async move { stalled.is_cancelled().then(|| Err(too_slow())) });
+        Ok(Box::pin(events.chain(end.filter_map(std::future::ready))))
     }
 }
 
@@ -131,6 +142,8 @@ struct Watcher {
     view: watch::Receiver<Arc<View>>,
     sender: mpsc::Sender<WatchEvent>,
     stop: CancellationToken,
+    /// Cancelled when the reader took nothing for too long: the stream does not end as if all were well.
+    stalled: CancellationToken,
     seat: Seat,
 }
 
@@ -156,6 +169,7 @@ impl Watcher {
         tokio::select! {
             room = timeout(STALL_LIMIT, &mut room) => {
                 if room.is_err() {
+                    self.stalled.cancel();
                     tracing::info!(caller = &*self.seat.caller, board = %self.board, "a stream's reader took nothing for too long");
                 }
                 room.unwrap_or(false)
@@ -252,6 +266,12 @@ fn move_message(one: &board_view::Move) -> events::Move {
         rank: one.rank,
         previous_rank: one.previous_rank,
     }
+}
+
+fn too_slow() -> Status {
+    let seconds = STALL_LIMIT.as_secs();
+    let message = format!("nothing was read for {seconds} s; open another stream from what you show");
+    status_from_refusal(&Refusal::new(ErrorCode::Unavailable, message).retry_after(1))
 }
 
 fn bye(reason: &str) -> Event {

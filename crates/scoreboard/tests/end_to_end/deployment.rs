@@ -28,6 +28,8 @@ pub(crate) struct Deployment {
     pub(crate) processes: Vec<(String, Process)>,
     /// Its place on the servers; `None` when it has none.
     pub(crate) place: Option<Place>,
+    /// Where the gateway answers gRPC.
+    pub(crate) grpc_url: String,
     settings: Vec<(String, String)>,
     admins: Vec<u16>,
     dir: TempDir,
@@ -124,6 +126,7 @@ impl Deployment {
         Self {
             api: Client::new(&format!("http://127.0.0.1:{gateway}")),
             stream_url: format!("ws://127.0.0.1:{fanout}/ws/scoreboard"),
+            grpc_url: format!("http://127.0.0.1:{}", ports[3].1.grpc),
             admins: ports.iter().map(|(_, ports)| ports.admin).collect(),
             processes,
             place: Some(place),
@@ -155,6 +158,10 @@ impl Deployment {
         let settings = [without_limits(), settings].concat();
         run(with(operator(&["key", "init", &secrets]), &settings));
         run(with(operator(&["key", "caller", "create", &secrets, "arena"]), &settings));
+        for permission in ["score", "admin"] {
+            let made = ["key", "caller", "create", &secrets, &format!("may-{permission}"), "--may", permission];
+            run(with(operator(&made), &settings));
+        }
         (dir, place, settings)
     }
 
@@ -165,6 +172,7 @@ impl Deployment {
         let deployment = Self {
             api: Client::new(&format!("http://127.0.0.1:{}", ports.http)),
             stream_url: format!("ws://127.0.0.1:{}/ws/scoreboard", ports.http),
+            grpc_url: format!("http://127.0.0.1:{}", ports.grpc),
             admins: vec![ports.admin],
             processes: vec![("scoreboard".to_owned(), process)],
             place,
