@@ -267,6 +267,22 @@ test("a refused token is told, and the stream goes on without it", () => {
   assert.equal(stream.state, "live");
 });
 
+test("a token that ends while the stream is open ends the stream, which goes on without it until there is another", () => {
+  let token = "t1";
+  const { stream, last, untilRetry } = setUpLive({ token: () => token });
+  /** @type {string[]} */
+  const refused = [];
+  stream.on("token:refused", (event) => refused.push(event.token));
+  last().onclose?.({ code: 1008, reason: "token_revoked" });
+  assert.deepEqual(refused, ["t1"]);
+  untilRetry();
+  assert.deepEqual(last().protocols, ["scoreboard.v1.delta", "scoreboard.v1"]);
+  assert.equal(last().url.searchParams.get("since"), "e1.5");
+  token = "t2";
+  stream.renew();
+  assert.equal(last().protocols.at(-1), "bearer.t2");
+});
+
 test("the curve is asked for, never goes back, and ends with its epoch", () => {
   const { stream, last } = setUpLive({ curve: true });
   assert.equal(last().url.searchParams.get("curve"), "1");

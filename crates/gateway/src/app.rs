@@ -114,7 +114,8 @@ impl Gateway {
     #[must_use]
     pub fn new(ports: GatewayPorts, settings: GatewaySettings) -> Arc<Self> {
         let masters = settings.signing_masters.clone();
-        let tokens = TokenGate::new(Arc::clone(&ports.authority), Arc::clone(&ports.clock), masters);
+        let gate = runtime::token_gate::TokenGate::new(Arc::clone(&ports.authority), Arc::clone(&ports.clock));
+        let tokens = TokenGate::new(Arc::new(gate), masters);
         let standings = Standings::new(&ports);
         let strangers = settings.limits.address_anonymous;
         let callers = Callers::new(settings.callers.clone(), strangers, Arc::clone(&ports.clock));
@@ -134,6 +135,12 @@ impl Gateway {
     #[must_use]
     pub const fn allowed_origins(&self) -> &AllowedOrigins {
         &self.settings.allowed_origins
+    }
+
+    /// The gate for tokens, for the streams of the same process; [`Self::run`] keeps it current.
+    #[must_use]
+    pub fn token_gate(&self) -> Arc<runtime::token_gate::TokenGate> {
+        self.tokens.shared()
     }
 
     /// Whose forwarding headers count.

@@ -1,6 +1,7 @@
 //! What every HTTP listener for the public does alike: request ids, one shape for all refusals, spans and durations, security events,
 //! security headers, bounded bodies, the rule for origins, and the server itself.
 
+pub mod bearer_token;
 pub mod body;
 pub mod client_address;
 mod cors;

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use board_view::{BoardViews, Move, View, moves};
 use bytes::Bytes;
 use common::clock::Timestamp;
+use common::ids::BoardId;
 use common::standing::TopList;
 use common::state::{StatePoint, Version};
 use parking_lot::Mutex;
@@ -60,7 +61,7 @@ struct Step {
 }
 
 /// An encoded event.
-type Event = (Sent, Bytes);
+pub(crate) type Event = (Sent, Bytes);
 
 /// What was encoded already.
 #[derive(Default)]
@@ -179,6 +180,10 @@ impl FrameSet {
         next.bye = Some(bye);
         next.told += 1;
         next
+    }
+
+    pub(crate) const fn board(&self) -> &BoardId {
+        &self.key.board
     }
 
     /// The board's newest state.

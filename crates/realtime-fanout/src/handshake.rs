@@ -9,7 +9,7 @@ use actix_web::web::{Data, Payload, ServiceConfig};
 use actix_web::{FromRequest as _, HttpRequest, HttpResponse, HttpResponseBuilder, dev, web};
 use board_view::{Lookup, View};
 use bytes::Bytes;
-use common::error_code::{Details, ErrorCode, Refusal};
+use common::error_code::{ErrorCode, Refusal};
 use common::ids::BoardId;
 use common::state::StatePoint;
 use common::top_window::MAX_TOP;
@@ -21,6 +21,7 @@ use crate::encoding::Format;
 use crate::group::GroupKey;
 use crate::hub::Hub;
 use crate::inbound;
+use crate::private_stream::{attend, holder};
 use crate::state::FanoutState;
 use crate::stream_body::{Opening, SocketControl, StreamBody, socket};
 
@@ -35,9 +36,6 @@ const SUBPROTOCOLS: [(&str, Format); 2] = [("scoreboard.v1", Format::Text), ("sc
 
 /// Lines of a leaderboard when a client does not say.
 const DEFAULT_LIMIT: usize = 10;
-
-/// How long a client over its limit should wait. A socket may close at any time.
-const RETRY_AFTER_S: u64 = 5;
 
 /// How long a browser's EventSource waits after a connection that ended without a goodbye.
 const GREETING: &[u8] = b"retry: 2000\n\n";
@@ -107,8 +105,9 @@ async fn opened(
         return Err(Refusal::unavailable());
     }
     let view = known_view(state, &board)?;
+    let holder = holder(request, &state.tokens).await?;
     let address = counted(state.settings.trusted_proxies.client(request));
-    let permit = state.sockets.admit(address).ok_or_else(too_many_sockets)?;
+    let permit = state.sockets.admit(address, state.clock.now())?;
     let view = match &since {
         Some(since) => caught_up(state, view, since).await,
         None => view,
@@ -117,8 +116,14 @@ async fn opened(
     // anybody else starts with a snapshot.
     let seen = since.filter(|since| since == view.state() || state.views.at(&board, since).is_some());
     let hub = request.app_data::<Rc<Hub>>().ok_or_else(Refusal::internal)?;
-    let group = hub.join(&state.groups, &GroupKey { board, limit }).ok_or_else(Refusal::unavailable)?;
-    Ok(socket(group, Opening { format, seen, greeting }, state.groups.metrics.clone(), permit))
+    let key = GroupKey { board: board.clone(), limit };
+    let group = hub.join(&state.groups, &key).ok_or_else(Refusal::unavailable)?;
+    let (body, control) = socket(group, Opening { format, seen, greeting }, state.groups.metrics.clone(), permit);
+    if let Some(holder) = holder {
+        let feed = state.own_changes.join(&board, holder.claims.user);
+        actix_web::rt::spawn(attend(control.clone(), holder, feed, Arc::clone(&state.clock)));
+    }
+    Ok((body, control))
 }
 
 /// The `101` answer, by actix-ws: the handshake of RFC 6455 and the subprotocol. Its session and message stream are not
@@ -160,11 +165,4 @@ async fn caught_up(state: &FanoutState, view: Arc<View>, since: &StatePoint) -> 
         return view;
     }
     state.views.reach(&view.board, since, state.settings.resume_wait).await.unwrap_or(view)
-}
-
-fn too_many_sockets() -> Refusal {
-    let mut refusal = Refusal::new(ErrorCode::RateLimited, "this address has as many open sockets as it may have")
-        .retry_after(RETRY_AFTER_S);
-    refusal.details = Details::Limit("address-sockets");
-    refusal
 }

@@ -68,6 +68,8 @@ pub(crate) struct LocalGroup {
     shown: RefCell<Rc<Shown>>,
     /// The sockets; a waker where one waits for news.
     sockets: RefCell<Slab<Option<Waker>>>,
+    /// Sockets that were told of a newer state than this thread shows.
+    held: RefCell<Vec<usize>>,
     sent: RefCell<SentCounts>,
     metrics: Arc<Metrics>,
     task: RefCell<Option<JoinHandle<()>>>,
@@ -88,6 +90,7 @@ impl LocalGroup {
             shown: RefCell::new(Shown::new(Arc::clone(&newest.borrow_and_update()))),
             _group: group,
             sockets: RefCell::default(),
+            held: RefCell::default(),
             sent: RefCell::default(),
             metrics,
             task: RefCell::default(),
@@ -124,6 +127,11 @@ impl LocalGroup {
         }
     }
 
+    /// Wakes a socket at the next state, also at one that others need not hear of.
+    pub(crate) fn hold(&self, id: usize) {
+        self.held.borrow_mut().push(id);
+    }
+
     pub(crate) fn leave(&self, id: usize) {
         self.sockets.borrow_mut().try_remove(id);
     }
@@ -140,6 +148,9 @@ impl LocalGroup {
 
     fn show(&self, set: Arc<FrameSet>) {
         let before = self.shown.replace(Shown::new(set));
+        for id in self.held.take() {
+            self.wake(id);
+        }
         if self.shown.borrow().set.told == before.set.told {
             return;
         }

@@ -8,17 +8,20 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use actix_http::ws::CloseCode;
 use actix_web::body::{BodySize, MessageBody};
 use bytes::Bytes;
 use common::state::StatePoint;
 use tokio::sync::Notify;
 use tokio::time::Instant;
+use wire::frames::{Frame, OwnChangeJson};
 
-use crate::encoding::Format;
-use crate::frames::{FrameSet, Lead};
+use crate::encoding::{Format, close};
+use crate::frames::{Event, FrameSet, Lead};
 use crate::hub::{LocalGroup, Shown};
 use crate::listener::EVICT_AFTER;
 use crate::metrics::{Metrics, Sent};
+use crate::own_changes::OwnChange;
 use crate::sockets::SocketPermit;
 
 /// What both halves of a socket know of each other. On one thread.
@@ -29,17 +32,26 @@ struct Shared {
     pong: RefCell<Option<Bytes>>,
     /// The last frame.
     close: RefCell<Option<Bytes>>,
-    client_left: Cell<bool>,
-    body_gone: Notify,
+    /// Nothing is to be sent any more.
+    over: Cell<bool>,
+    format: Format,
+    /// What a token holder is to hear of itself.
+    own: Cell<Option<OwnChange>>,
+    is_gone: Cell<bool>,
+    gone: Notify,
 }
 
-/// The reading half's hold on the writing one.
+/// What others hold of the writing half.
+#[derive(Clone)]
 pub(crate) struct SocketControl(Rc<Shared>);
 
 impl SocketControl {
     /// Resolves when nothing is written any more.
     pub(crate) async fn gone(&self) {
-        self.0.body_gone.notified().await;
+        // On one thread: nothing can happen between the question and the wait.
+        if !self.0.is_gone.get() {
+            self.0.gone.notified().await;
+        }
     }
 
     pub(crate) fn pong(&self, frame: Bytes) {
@@ -53,7 +65,22 @@ impl SocketControl {
     }
 
     pub(crate) fn client_left(&self) {
-        self.0.client_left.set(true);
+        self.0.over.set(true);
+        self.0.group.wake(self.0.id);
+    }
+
+    /// Ends the stream: a WebSocket with this code.
+    pub(crate) fn end(&self, code: CloseCode, reason: &str) {
+        match self.0.format {
+            Format::Text | Format::Delta => self.close(close(code, reason)),
+            Format::Sse => self.client_left(),
+        }
+    }
+
+    /// The token holder's newest change; one that was not taken yet is forgotten for it.
+    pub(crate) fn own_change(&self, change: OwnChange) {
+        let before = self.0.own.get().map_or(change.previous_rank, |untold| untold.previous_rank);
+        self.0.own.set(Some(OwnChange { previous_rank: before, ..change }));
         self.0.group.wake(self.0.id);
     }
 }
@@ -62,6 +89,8 @@ impl SocketControl {
 pub(crate) struct StreamBody {
     shared: Rc<Shared>,
     format: Format,
+    /// No event may carry a lower version.
+    floor: u64,
     /// The newest state that the client was given; `None` before the first snapshot.
     seen: Option<StatePoint>,
     /// It was given its first state, or stood at the newest when it came.
@@ -100,12 +129,16 @@ pub(crate) fn socket(
         group,
         pong: RefCell::default(),
         close: RefCell::default(),
-        client_left: Cell::new(false),
-        body_gone: Notify::new(),
+        over: Cell::new(false),
+        format,
+        own: Cell::new(None),
+        is_gone: Cell::new(false),
+        gone: Notify::new(),
     });
     let body = StreamBody {
         shared: Rc::clone(&shared),
         format,
+        floor: 0,
         answered: seen.as_ref() == Some(set.state()),
         seen,
         greeting,
@@ -140,7 +173,7 @@ impl StreamBody {
         Some(bytes)
     }
 
-    fn next_frame(&mut self, shown: &Shown) -> Option<(Sent, Bytes)> {
+    fn next_frame(&mut self, shown: &Shown) -> Option<Event> {
         let frames = &*shown.set;
         if let Some(bye) = frames.bye {
             return Some(self.goodbye(bye.reason, rand::random_range(0..=bye.window_ms)));
@@ -148,6 +181,16 @@ impl StreamBody {
         // The truth itself went back: on this socket no version may, so its client starts anew on another.
         if frames.history != self.history {
             return Some(self.goodbye("the board was restored", rand::random_range(0..=1_000)));
+        }
+        let newest = frames.state().version.0;
+        // What the player heard of itself may be newer than what this thread was told of the board: that follows.
+        if newest < self.floor {
+            self.shared.group.hold(self.shared.id);
+            return None;
+        }
+        if let Some(own) = self.shared.own.get().filter(|own| own.version <= newest) {
+            self.shared.own.set(None);
+            return Some(self.own_change(frames, own));
         }
         if self.told_stale && !frames.is_stale() {
             self.told_stale = false;
@@ -163,11 +206,25 @@ impl StreamBody {
         if frames.beat > self.beat {
             return Some(self.given(frames, Sent::Heartbeat, frames.heartbeat(self.format)));
         }
-        None
+        // Everything else was given, so whatever comes next is newer.
+        self.shared.own.take().map(|own| self.own_change(frames, own))
+    }
+
+    /// The client was given states up to its floor; a change that is told later than that says so.
+    fn own_change(&mut self, frames: &FrameSet, own: OwnChange) -> Event {
+        self.floor = self.floor.max(own.version);
+        let json = OwnChangeJson {
+            board: frames.board().as_str(),
+            version: self.floor,
+            new_score: own.score,
+            rank: own.rank,
+            previous_rank: own.previous_rank,
+        };
+        (Sent::Me, self.format.encode(&Frame::Me(json), None))
     }
 
     /// What leads to the newest state; nothing if the client sees the list as it is.
-    fn next_state(&mut self, shown: &Shown) -> Option<(Sent, Bytes)> {
+    fn next_state(&mut self, shown: &Shown) -> Option<Event> {
         let frames = &*shown.set;
         let lead = match &self.seen {
             Some(_) if frames.repaired != self.repaired => Lead::Snapshot,
@@ -191,8 +248,9 @@ impl StreamBody {
     }
 
     /// The client stands where the frames do; whatever it was given is traffic, so no heartbeat follows at once.
-    fn given(&mut self, frames: &FrameSet, event: Sent, bytes: Bytes) -> (Sent, Bytes) {
+    fn given(&mut self, frames: &FrameSet, event: Sent, bytes: Bytes) -> Event {
         let state = frames.state();
+        self.floor = state.version.0;
         match &mut self.seen {
             Some(seen) if seen.epoch == state.epoch => seen.version = state.version,
             seen => *seen = Some(state.clone()),
@@ -203,7 +261,7 @@ impl StreamBody {
         (event, bytes)
     }
 
-    fn goodbye(&mut self, reason: &str, reconnect_in_ms: u64) -> (Sent, Bytes) {
+    fn goodbye(&mut self, reason: &str, reconnect_in_ms: u64) -> Event {
         self.ended = true;
         (Sent::Bye, self.format.goodbye(reason, reconnect_in_ms))
     }
@@ -219,7 +277,7 @@ impl MessageBody for StreamBody {
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Infallible>>> {
         let this = self.get_mut();
         this.asked_at = Instant::now();
-        if this.ended || this.shared.client_left.get() {
+        if this.ended || this.shared.over.get() {
             this.ended = true;
             return Poll::Ready(None);
         }
@@ -234,7 +292,8 @@ impl MessageBody for StreamBody {
 impl Drop for StreamBody {
     fn drop(&mut self) {
         self.shared.group.leave(self.shared.id);
-        self.shared.body_gone.notify_one();
+        self.shared.is_gone.set(true);
+        self.shared.gone.notify_waiters();
         let shown = self.shared.group.shown();
         let behind = self.seen.as_ref().is_none_or(|seen| !shown.set.is_shown_by(seen));
         // Had something to give and was not asked for it: the reader had stopped.

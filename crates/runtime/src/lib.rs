@@ -17,3 +17,4 @@ pub mod rate_buckets;
 pub mod secrets;
 pub mod settings;
 pub mod telemetry;
+pub mod token_gate;

@@ -16,7 +16,7 @@ use common::ports::{Dependency, UpdateQueue};
 use gateway::{AdminPorts, Gateway, GatewayGrpc, GatewayPorts, GatewaySettings};
 use http_edge::request_scope::request_scope;
 use http_edge::server::{ArrivalLimits, ServerOptions, serve};
-use realtime_fanout::{FanoutSettings, FanoutState, tune_listener};
+use realtime_fanout::{FanoutPorts, FanoutSettings, FanoutState, tune_listener};
 use runtime::clock::SystemClock;
 use runtime::exit::{Exit, Failure, causes};
 use runtime::first_reading::FirstReading;
@@ -130,7 +130,14 @@ impl ScoreboardApp {
         let admin = AdminPorts { issuer_keys: Arc::clone(&backends.issuer_keys), rules: Arc::clone(&backends.rules) };
         let calls = GatewayGrpc::new(Arc::clone(&gateway), admin, lifecycle.stop_token());
         let auth = auth.also_serving(|surface| calls.add_to(surface));
-        let fanout = FanoutState::new(Arc::clone(&views), FanoutSettings::read(settings)?, Arc::clone(&clock));
+        let streams = FanoutPorts {
+            views: Arc::clone(&views),
+            events: Arc::clone(&backends.events),
+            ranks: Arc::clone(&backends.ranks),
+            tokens: gateway.token_gate(),
+            clock: Arc::clone(&clock),
+        };
+        let fanout = FanoutState::new(streams, FanoutSettings::read(settings)?);
         let worker = ScoreWorker::new(
             WorkerPorts {
                 ledger: Arc::clone(&backends.ledger),
@@ -185,8 +192,9 @@ impl ScoreboardApp {
         });
         let token = drained.clone();
         let follower = Arc::clone(&gateway);
+        let own = Arc::clone(&fanout);
         lifecycle.spawn("keys and revocations", async move {
-            follower.run(token).await;
+            tokio::join!(follower.run(token.clone()), own.run(token));
             Ok::<_, Infallible>(())
         });
         let token = drained.clone();

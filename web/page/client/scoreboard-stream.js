@@ -334,13 +334,14 @@ export class ScoreboardStream {
     this.#retry();
   }
 
-  /** @param {{ status?: number, retryAfterMs?: number } | undefined} how a WebSocket's close event tells neither */
+  /** @param {{ status?: number, retryAfterMs?: number, code?: number, reason?: string } | undefined} how the first two of SSE, the others of a WebSocket */
   #closed(how) {
     if (how?.retryAfterMs !== undefined) this.#waitMs = Math.min(how.retryAfterMs, WAIT_CAP_MS);
     const token = this.#token;
-    if (how?.status === 401 && token !== null) {
+    const isRefused = how?.status === 401 || (how?.code === 1008 && how.reason?.startsWith("token_"));
+    if (isRefused && token !== null) {
       this.#refusedToken = token;
-      this.#choice.reset();
+      if (how?.status === 401) this.#choice.reset();
       this.#hasFrames = true; // the way was open
       this.#emit("token:refused", { token });
     }

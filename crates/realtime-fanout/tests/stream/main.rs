@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod deltas;
+mod door;
 mod event_source;
 mod handshake;
 mod lifecycle;
@@ -12,5 +13,6 @@ mod screen;
 mod server_sent_events;
 mod slow_readers;
 mod states;
+mod tokens;
 mod truth_with_faults;
 mod watcher;

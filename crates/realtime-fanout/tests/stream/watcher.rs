@@ -21,6 +21,7 @@ pub(crate) struct Refused {
     pub(crate) status: u16,
     pub(crate) retry_after: Option<String>,
     pub(crate) request_id: Option<String>,
+    pub(crate) challenge: Option<String>,
     pub(crate) body: Value,
 }
 
@@ -52,6 +53,7 @@ impl Watcher {
                 status: response.status().as_u16(),
                 retry_after: header(&response, "retry-after"),
                 request_id: header(&response, "x-request-id"),
+                challenge: header(&response, "www-authenticate"),
                 body: serde_json::from_slice(response.body().as_deref().unwrap_or_default()).unwrap_or_default(),
             }),
             Err(error) => panic!("no handshake at {url}: {error}"),
