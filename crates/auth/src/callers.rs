@@ -1,6 +1,7 @@
 //! Who calls auth, shown by a service key, and what each may ask.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use grpc_edge::CallerRing;
@@ -59,9 +60,9 @@ impl CallerRing for AuthCallers {
             .fold(None, |found, (caller, key)| if key.matches(presented) { Some(caller.clone()) } else { found })
     }
 
-    fn refusal(&self) -> Status {
+    fn refusal(&self, _remote: Option<IpAddr>) -> (Status, bool) {
         // Not one of the contract's codes, on purpose: it is the operator's mistake and no player's.
-        Status::unauthenticated("this needs a service key: authorization: Bearer <key>")
+        (Status::unauthenticated("this needs a service key: authorization: Bearer <key>"), true)
     }
 }
 

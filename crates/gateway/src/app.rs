@@ -117,8 +117,10 @@ impl Gateway {
         let gate = runtime::token_gate::TokenGate::new(Arc::clone(&ports.authority), Arc::clone(&ports.clock));
         let tokens = TokenGate::new(Arc::new(gate), masters);
         let standings = Standings::new(&ports);
+        let strangers = settings.limits.address_anonymous;
+        let callers = Callers::new(settings.callers.clone(), strangers, Arc::clone(&ports.clock));
         Arc::new(Self {
-            callers: Arc::new(Callers::new(settings.callers.clone())),
+            callers: Arc::new(callers),
             issuer_keys: IssuerKeyRing::new(Arc::clone(&ports.authority)),
             tokens,
             standings,
@@ -209,7 +211,12 @@ impl GatewayApp {
         let gateway = web::Data::from(Arc::clone(&self.gateway));
         let origins = web::Data::new(self.gateway.allowed_origins().clone());
         let proxies = web::Data::new(self.gateway.trusted_proxies().clone());
-        let options = ServerOptions { drain_s: 8, write_buffer: WRITE_BUFFER, arrival: ArrivalLimits::default() };
+        let options = ServerOptions {
+            drain_s: 8,
+            write_buffer: WRITE_BUFFER,
+            arrival: ArrivalLimits::default(),
+            half_closed: true,
+        };
         let server = serve(self.listener, options, move || {
             App::new()
                 .app_data(gateway.clone())

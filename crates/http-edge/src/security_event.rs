@@ -96,6 +96,12 @@ fn write(request: &HttpRequest, event: &'static str, refusal: Option<&Refusal>) 
     }
 }
 
+/// Whether there is room for another line, for those who are called by other ways than HTTP and tell by themselves.
+#[must_use]
+pub fn has_room() -> bool {
+    BUDGET.take()
+}
+
 static BUDGET: Budget = Budget { second: AtomicU64::new(0), left_out: AtomicU64::new(0), told: AtomicU64::new(0) };
 
 /// So many lines per second. Relaxed and approximate: a few lines more or less at the turn of a second do no harm.

@@ -28,6 +28,9 @@ pub struct ServerOptions {
     pub write_buffer: usize,
     /// How long requests may take to arrive.
     pub arrival: ArrivalLimits,
+    /// Whether somebody who closed its sending side still gets the answer. Not where streams are served: one that says
+    /// nothing would keep its place after its reader has left.
+    pub half_closed: bool,
 }
 
 /// Serves an application on a bound listener; signals are the caller's business.
@@ -65,8 +68,7 @@ where
                 .client_request_timeout(options.arrival.head + Duration::from_secs(1))
                 .client_disconnect_timeout(Duration::from_secs(1))
                 .h1_write_buffer_size(options.write_buffer)
-                // Whoever closes its side has left: else a stream that says nothing would keep its place.
-                .h1_allow_half_closed(false)
+                .h1_allow_half_closed(options.half_closed)
                 .local_addr(address)
                 .h1(map_config(application, |()| AppConfig::default()));
             fn_service(move |connection: TcpStream| async move {

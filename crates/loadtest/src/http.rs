@@ -80,6 +80,10 @@ impl Connection {
     }
 
     async fn try_exchange(&mut self, request: &[u8]) -> Result<Head, HttpError> {
+        // A server ends a connection that was idle for long: nothing was sent on it, so nothing is lost.
+        if self.stream.as_ref().is_some_and(has_ended) {
+            self.stream = None;
+        }
         let stream = match &mut self.stream {
             Some(stream) => stream,
             none => {
@@ -135,6 +139,12 @@ impl Connection {
         let answer = self.exchange(request.as_bytes()).await?;
         Ok((answer.status, serde_json::from_slice(answer.body).unwrap_or_default()))
     }
+}
+
+/// Whether the server has ended a connection on which nothing is expected.
+fn has_ended(stream: &TcpStream) -> bool {
+    let nothing = |error: &std::io::Error| error.kind() == std::io::ErrorKind::WouldBlock;
+    !matches!(stream.try_read(&mut [0]), Err(error) if nothing(&error))
 }
 
 /// A GET request.
@@ -223,6 +233,28 @@ mod tests {
         let mut connection = Connection::new(target, LIMIT);
         assert_eq!(connection.exchange(b"x\r\n\r\n").await.unwrap_err(), HttpError::Ended);
         assert_eq!(connection.exchange(b"x\r\n\r\n").await.unwrap().status, 503);
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_ended_while_idle_loses_no_request() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let target = Target::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
+        let (ended, mut idle) = tokio::sync::mpsc::channel(2);
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let _ = stream.read(&mut [0; 4_096]).await;
+                stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}").await.unwrap();
+                drop(stream);
+                ended.send(()).await.unwrap();
+            }
+        });
+        let mut connection = Connection::new(target, LIMIT);
+        for _ in 0..2 {
+            connection.get_json("/", None).await.unwrap();
+            idle.recv().await.unwrap();
+            let stream = connection.stream.as_ref().unwrap();
+            tokio::time::timeout(LIMIT, stream.readable()).await.unwrap().unwrap();
+        }
     }
 
     #[tokio::test]

@@ -55,8 +55,12 @@ impl FanoutApp {
         let state = web::Data::from(Arc::clone(&self.state));
         let origins = web::Data::new(self.state.settings.allowed_origins.clone());
         let proxies = web::Data::new(self.state.settings.trusted_proxies.clone());
-        let options =
-            ServerOptions { drain_s: SERVER_STOP_S, write_buffer: WRITE_BUFFER, arrival: ArrivalLimits::default() };
+        let options = ServerOptions {
+            drain_s: SERVER_STOP_S,
+            write_buffer: WRITE_BUFFER,
+            arrival: ArrivalLimits::default(),
+            half_closed: false,
+        };
         let server = serve(self.listener, options, move || {
             App::new()
                 .app_data(state.clone())

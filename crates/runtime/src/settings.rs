@@ -221,6 +221,13 @@ pub struct Worker {
     pub linger_ms: u64,
     /// The most messages that are taken and not yet acknowledged.
     pub prefetch: u16,
+    /// An action is held for a review when its player's gain in the window is so many spreads above the median of the
+    /// board (a robust z-score of the logarithm); 0 holds nothing.
+    pub suspicion_threshold: f64,
+    /// The window, seconds.
+    pub suspicion_window_s: u32,
+    /// Nothing is held while fewer players than this gained anything in the window.
+    pub suspicion_min_players: usize,
 }
 
 /// The live stream.

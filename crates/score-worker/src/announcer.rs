@@ -296,7 +296,7 @@ fn applied(outcome: &Outcome) -> Option<(&BoardId, Version, bool)> {
     }
 }
 
-fn holds(change: &BoardChange, board: &BoardId, version: Version) -> bool {
+pub(crate) fn holds(change: &BoardChange, board: &BoardId, version: Version) -> bool {
     change.board == *board && change.from < version && version <= change.to
 }
 

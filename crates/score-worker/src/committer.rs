@@ -15,6 +15,7 @@ use runtime::exit::causes;
 use tokio_util::sync::CancellationToken;
 
 use crate::settings::{WorkerPorts, WorkerSettings};
+use crate::suspicion::Suspicion;
 
 /// Lost races that are tried again at once; after so many the database is taken for overloaded.
 const CONFLICTS_AT_ONCE: u32 = 4;
@@ -23,6 +24,7 @@ pub(crate) struct Committer {
     pub(crate) ports: WorkerPorts,
     pub(crate) settings: WorkerSettings,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) suspicion: Arc<Suspicion>,
 }
 
 /// Why a range of a batch was not applied.
@@ -66,9 +68,12 @@ impl Committer {
         let mut backoff = Backoff::reconnect();
         let mut attempts: u32 = 0;
         loop {
-            let attempt = self.ports.ledger.apply_batch(updates, self.clock.now());
+            let now = self.clock.now();
+            let watch = self.suspicion.watch(updates, now);
+            let attempt = self.ports.ledger.apply_watched(updates, &watch, now);
             let error = match tokio::time::timeout(self.settings.commit_bound, attempt).await {
                 Ok(Ok(applied)) => {
+                    self.suspicion.committed(updates, &applied);
                     if attempts > CONFLICTS_AT_ONCE {
                         tracing::info!(attempts, updates = updates.len(), "the ledger takes work again");
                     }

@@ -21,7 +21,8 @@ mod positions;
 mod projector;
 mod repairs;
 mod settings;
+mod suspicion;
 mod worker;
 
-pub use settings::{WorkerPorts, WorkerSettings};
+pub use settings::{SuspicionSettings, WorkerPorts, WorkerSettings};
 pub use worker::ScoreWorker;

@@ -258,8 +258,12 @@ async fn serve_http(
     let origins = web::Data::new(gateway.allowed_origins().clone());
     let proxies = web::Data::new(gateway.trusted_proxies().clone());
     let (gateway, streams) = (web::Data::from(gateway), web::Data::from(Arc::clone(&fanout)));
-    let options =
-        ServerOptions { drain_s: HTTP_DRAIN_S, write_buffer: WRITE_BUFFER, arrival: ArrivalLimits::default() };
+    let options = ServerOptions {
+        drain_s: HTTP_DRAIN_S,
+        write_buffer: WRITE_BUFFER,
+        arrival: ArrivalLimits::default(),
+        half_closed: false,
+    };
     let server = serve(listener, options, move || {
         App::new()
             .app_data(gateway.clone())

@@ -5,6 +5,7 @@ use std::time::Instant;
 use common::error_code::{ErrorCode, Refusal};
 use common::ids::UserId;
 use common::score_update::TraceContext;
+use http_edge::security_event;
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Counter, Histogram};
 use runtime::secrets::Permission;
@@ -16,6 +17,7 @@ use wire::status_from_refusal;
 
 use super::GatewayGrpc;
 use super::callers::Caller;
+use crate::update_shape::UpdateShape;
 
 /// As in HTTP.
 const REQUEST_ID: &str = "x-request-id";
@@ -133,18 +135,23 @@ impl GatewayGrpc {
     }
 }
 
-/// Tells of a refusal, if it is one that somebody should look at.
-pub(super) fn log_refusal(call: &Call, user: Option<UserId>, refusal: &Refusal) {
-    if refusal.code.is_security_event() {
-        tracing::warn!(
-            security_event = refusal.code.as_str(),
-            error.code = refusal.code.as_str(),
-            caller = &*call.caller.name,
-            user_id = user.map(tracing::field::display),
-            reason = %refusal.message,
-            "a trusted caller was refused"
-        );
+/// Tells of a refusal, if it is a security event: one line, with everything that is known by then.
+pub(super) fn log_refusal(call: &Call, update: Option<(UserId, &UpdateShape)>, refusal: &Refusal) {
+    if !refusal.code.is_security_event() || !security_event::has_room() {
+        return;
     }
+    let (user, shape) = update.unzip();
+    tracing::warn!(
+        security_event = refusal.code.as_str(),
+        error.code = refusal.code.as_str(),
+        caller = &*call.caller.name,
+        method = call.method,
+        user_id = user.map(tracing::field::display),
+        board = shape.map(|shape| shape.board.as_str()),
+        action_id = shape.map(|shape| shape.action_id.as_str()),
+        reason = %refusal.message,
+        "a trusted caller was refused"
+    );
 }
 
 fn name_request(metadata: &mut MetadataMap, call: &Call) {

@@ -116,7 +116,7 @@ impl Gateway {
         let local = self.check_shape(&shape, &Shown::ServiceKey(user), call.request_id.clone(), None).await;
         // No address is counted: many players share a game server's. Its calls are.
         let (answered, _) = self.carry_out(local, None, update.respond_async).await;
-        answered.and_then(submitted).inspect_err(|refusal| log_refusal(call, Some(user), refusal))
+        answered.and_then(submitted).inspect_err(|refusal| log_refusal(call, Some((user, &shape)), refusal))
     }
 }
 

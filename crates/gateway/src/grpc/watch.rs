@@ -278,3 +278,6 @@ fn bye(reason: &str) -> Event {
     let reconnect_in_ms = rand::random_range(0..RECONNECT_WINDOW_MS);
     Event::Bye(events::Bye { reason: reason.to_owned(), reconnect_in_ms })
 }
+
+#[cfg(test)]
+mod tests;

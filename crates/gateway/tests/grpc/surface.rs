@@ -127,3 +127,16 @@ async fn a_request_that_is_too_large_is_refused() {
     let refused = submit(&mut node.scores().await, update(&ada, &"x".repeat(200_000), 1)).await.unwrap_err();
     assert_eq!(refused.code(), Code::OutOfRange);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stranger_who_goes_on_is_told_to_stop_and_callers_are_not_concerned() {
+    let node = Node::start_with(&[("limits.address_anonymous_per_hour", "3")]).await;
+    let mut stranger = node.scores_with("x").await;
+    let mut told = Vec::new();
+    for _ in 0..4 {
+        told.push(refusal_from_status(&stranger.top(TopRequest::default()).await.unwrap_err()).code);
+    }
+    let (refused, limited) = (ErrorCode::Unauthenticated, ErrorCode::RateLimited);
+    assert_eq!(told, [refused, refused, refused, limited]);
+    node.scores().await.top(TopRequest::default()).await.unwrap();
+}

@@ -77,9 +77,10 @@ pub(crate) async fn broadcast(args: BroadcastArgs) -> Result<Report, Failure> {
         let memory = (real.value("memoryPerSocketKib"), floor.value("memoryPerSocketKib"));
         report.nest(&format!("server{round}"), real);
         report.nest(&format!("floor{round}"), floor);
-        if let (Some(server), Some(bare)) = memory {
+        // Later rounds find memory that the first one has used and left.
+        if let (Some(server), Some(bare), 1) = (memory.0, memory.1, round) {
             let words = format!("server {server:.1} KiB, floor {bare:.1} KiB");
-            report.line(&format!("memoryPerSocketKib{round}"), "memory per socket", words, server);
+            report.line("memoryPerSocketKib", "memory per socket", words, server);
         }
         let (Some(server), Some(bare)) = found else {
             report.problem("no frame was delivered: is --updates-per-second given?");

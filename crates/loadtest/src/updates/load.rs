@@ -288,7 +288,12 @@ fn judge(status: u16, body: &[u8]) -> Told {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::{TcpListener, TcpStream};
+    use uuid::Uuid;
+
     use super::*;
+    use crate::updates::signing::Signer;
 
     #[test]
     fn answers_are_judged_by_what_they_promise() {
@@ -300,5 +305,76 @@ mod tests {
         assert!(matches!(judge(409, &refused("request_in_progress")), Told::NotNow(_)));
         assert!(matches!(judge(503, &refused("unavailable")), Told::NotNow(_)));
         assert_eq!(judge(429, &refused("rate_limited")), Told::Refused("429 rate_limited".to_owned()));
+    }
+
+    const APPLIED: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\n{\"version\":1}";
+
+    /// Answers each request with 200; what `first` does with the very first one comes before.
+    async fn server<F: Future<Output = Option<TcpStream>> + Send>(
+        first: impl FnOnce(TcpStream) -> F + Send + 'static,
+    ) -> Target {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let target = Target::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
+        tokio::spawn(async move {
+            let (mut first, mut request) = (Some(first), [0; 4_096]);
+            while let Ok((mut stream, _)) = listener.accept().await {
+                while stream.read(&mut request).await.is_ok_and(|length| length > 0) {
+                    if let Some(first) = first.take() {
+                        match first(stream).await {
+                            Some(kept) => stream = kept,
+                            None => break,
+                        }
+                    }
+                    stream.write_all(APPLIED).await.unwrap();
+                }
+            }
+        });
+        target
+    }
+
+    async fn load(target: Target, schedule: Schedule, keys: bool) -> LoadResult {
+        let player = Player { user: Uuid::from_u128(1), token: "t".to_owned(), signer: Signer::new(b"k").unwrap() };
+        let plan = LoadPlan {
+            target,
+            players: vec![player].into(),
+            boards: vec!["global".to_owned()],
+            schedule,
+            mix: Mix::Even,
+            connections: 1,
+            duration: Duration::from_millis(500),
+            timeout: Duration::from_secs(5),
+            keys,
+            remember: true,
+        };
+        run(plan, Arc::default(), Instant::now()).await
+    }
+
+    #[tokio::test]
+    async fn a_stall_counts_for_everything_that_was_due_meanwhile() {
+        let target = server(|stream| async {
+            tokio::time::sleep(Duration::from_millis(400)).await;
+            Some(stream)
+        })
+        .await;
+        let result = load(target, Schedule::PerSecond(100.0), false).await;
+        let told = result.answered.summary();
+        assert_eq!((told.count, result.updates.len()), (50, 50), "every update that was due is sent");
+        // Forty were due while the first was not answered: they waited 200 ms in the middle, though each was answered
+        // at once when it was sent.
+        assert!(told.p50_ms > 100.0, "{told:?}");
+    }
+
+    #[tokio::test]
+    async fn a_lost_answer_is_asked_for_again_with_the_same_key_and_counts_once() {
+        let result = load(server(|_| async { None }).await, Schedule::PerSecond(10.0), true).await;
+        assert_eq!((result.repeats, result.outcomes["the connection ended"], result.outcomes["200"]), (1, 1, 5));
+        assert_eq!(result.promises.committed, 5);
+        assert!(result.promises.uncertain.is_empty());
+    }
+
+    #[tokio::test]
+    async fn without_a_key_a_lost_answer_stays_uncertain() {
+        let result = load(server(|_| async { None }).await, Schedule::PerSecond(10.0), false).await;
+        assert_eq!((result.promises.committed, result.promises.uncertain.len(), result.repeats), (4, 1, 0));
     }
 }

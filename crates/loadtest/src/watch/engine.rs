@@ -127,7 +127,7 @@ impl Engine {
                 self.under_way += 1;
             }
             Err(error) => {
-                self.findings.problem(format!("no connection: {error}"));
+                self.findings.problem(&format!("no connection: {error}"));
                 self.lost(index);
             }
         }
@@ -167,7 +167,7 @@ impl Engine {
                 Ok(0) => return self.lost(index),
                 Ok(length) => {
                     if let Err(problem) = self.received(index, &buffer[..length]) {
-                        self.violation(index, &problem);
+                        self.violation(&problem);
                         return self.lost(index);
                     }
                     // Less than was asked for: the kernel has no more, and will say so when it has (epoll(7)).
@@ -285,14 +285,14 @@ impl Engine {
         self.shared.frames.fetch_add(frames, Relaxed);
         self.shared.bytes.fetch_add(bytes.len() as u64, Relaxed);
         if let Some(words) = problem {
-            self.violation(index, &words);
+            self.violation(&words);
         }
         fed.map_err(|error| error.to_string())
     }
 
-    fn violation(&mut self, index: usize, words: &str) {
+    fn violation(&mut self, words: &str) {
         self.shared.problems.fetch_add(1, Relaxed);
-        self.findings.problem(format!("socket {index}: {words}"));
+        self.findings.problem(words);
     }
 
     /// The connection is gone, or never was.

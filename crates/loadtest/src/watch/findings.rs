@@ -38,9 +38,9 @@ pub(crate) struct Findings {
 }
 
 impl Findings {
-    pub(super) fn problem(&mut self, words: String) {
-        if self.examples.len() < MAX_EXAMPLES && !self.examples.contains(&words) {
-            self.examples.push(words);
+    pub(super) fn problem(&mut self, words: &str) {
+        if self.examples.len() < MAX_EXAMPLES && !self.examples.iter().any(|known| known == words) {
+            self.examples.push(words.to_owned());
         }
     }
 }

@@ -36,6 +36,9 @@ pub(crate) fn report(title: &str, plan: &RunPlan, observed: &Observed) -> Report
     if let Some(load) = &observed.load {
         report.line("outcomes", "answers", in_words(&json!(load.outcomes)), json!(load.outcomes));
         latency(&mut report, "updateMs", "update → answer", &load.answered);
+        if load.promises.committed == 0 {
+            report.problem("no update was committed, so nothing was to be seen");
+        }
     }
     report
 }

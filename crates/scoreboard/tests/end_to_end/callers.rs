@@ -190,6 +190,32 @@ async fn callers_are_served(deployment: &Deployment, secrets: &str) {
     }
 }
 
+/// Whoever does not wait is answered as soon as the update is durable, and hears by receipt how it ended.
+async fn an_update_that_nobody_waits_for_is_pending_first(deployment: &Deployment, secrets: &str) {
+    let player = deployment.api.join("Called.Later").await;
+    let mut server = caller(deployment, &service_key(secrets, "may-score")).await;
+    let later = SubmitRequest {
+        user_id: player.id.clone(),
+        action_id: "later".to_owned(),
+        points: Some(5),
+        respond_async: true,
+        ..SubmitRequest::default()
+    };
+    let pending = server.scores.submit(later).await.expect("durable").into_inner();
+    assert_eq!((pending.status(), pending.new_score, pending.version), (ReceiptStatus::Pending, None, None));
+    let ask = ReceiptRequest { user_id: player.id, action_id: "later".to_owned(), ..ReceiptRequest::default() };
+    let receipt = eventually(Duration::from_secs(10), "the decision", || {
+        let (mut scores, ask) = (server.scores.clone(), ask.clone());
+        async move {
+            let told = scores.receipt(ask).await.map_err(|status| status.to_string())?.into_inner();
+            let receipt = told.receipt.expect("a receipt");
+            if receipt.status() == ReceiptStatus::Applied { Ok(receipt) } else { Err(format!("{receipt:?}")) }
+        }
+    })
+    .await;
+    assert_eq!(receipt.new_score, Some(5));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn trusted_callers_are_served_embedded() {
     let deployment = Deployment::embedded().await;
@@ -221,5 +247,6 @@ async fn trusted_callers_are_served_by_four_processes() {
     let issuer = |action: &str| (action.to_owned(), "issuer".to_owned());
     assert_eq!(rows, [issuer("by-grpc"), issuer("signed"), issuer("to-the-cap")]);
     drop(place);
+    an_update_that_nobody_waits_for_is_pending_first(&deployment, &secrets).await;
     deployment.stop().await;
 }

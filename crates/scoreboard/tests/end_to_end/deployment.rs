@@ -2,7 +2,7 @@
 //! four processes on them.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -87,6 +87,23 @@ impl Deployment {
     pub(crate) async fn distributed() -> Self {
         let (dir, place, settings) = Self::on_servers().await;
         Self::in_one_process(dir, settings, Some(place)).await
+    }
+
+    /// The same, with settings of its own.
+    pub(crate) async fn distributed_with(more: &[(&str, &str)]) -> Self {
+        let (dir, place, settings) = Self::on_servers().await;
+        Self::in_one_process(dir, [settings, owned(more)].concat(), Some(place)).await
+    }
+
+    /// One more gateway beside those that run.
+    pub(crate) async fn another_gateway(&mut self, more: &[(&str, &str)]) -> Client {
+        let ports = Ports::free();
+        let settings = [self.settings.clone(), owned(more), ports.settings().into()].concat();
+        let process = Process::start("gateway", with(command(&binary("gateway")), &settings), self.dir.path());
+        self.processes.push(("gateway".to_owned(), process));
+        self.admins.push(ports.admin);
+        self.ready().await;
+        Client::new(&format!("http://127.0.0.1:{}", ports.http))
     }
 
     /// PostgreSQL, Redis and RabbitMQ, a process for each service.
@@ -269,6 +286,11 @@ impl Deployment {
         if let Some(place) = self.place {
             place.give_back().await;
         }
+    }
+
+    /// Where its secrets are.
+    pub(crate) fn secrets(&self) -> PathBuf {
+        self.dir.path().join(if self.place.is_some() { "secrets" } else { "data/secrets" })
     }
 
     /// The directory of this deployment.

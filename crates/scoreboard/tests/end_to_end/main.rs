@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests say in their names what must hold")]
 
 mod accounts;
+mod broker_proxy;
 mod callers;
 mod client;
 mod conservation;
@@ -13,7 +14,12 @@ mod journey;
 mod life;
 mod operator;
 mod process;
+mod proofs;
+mod rates;
+mod raw_http;
 mod refusals;
+mod security_events;
 mod servers;
+mod token_mint;
 mod traces;
 mod watcher;
