@@ -43,12 +43,15 @@ test("in a browser: deltas, a crash, a restart with a goodbye, and never a step 
   t.after(() => page.context().close());
   await page.goto(server.url);
   await watch(page, { token: ada.accessToken });
+  await hasState(page, "live");
   await ada.finishTask();
   await shows(page, ["1 Ada 10"]);
   await grace.finishTask();
   await grace.finishTask();
   await shows(page, ["1 Grace 20", "2 Ada 10"]);
-  assert.ok((await seen(page)).events.includes("delta"));
+  const { events } = await seen(page);
+  assert.ok(events.includes("delta"));
+  assert.equal(events.filter((event) => event === "score:me").length, 1, "Ada's own change, and nobody else's");
 
   await server.kill();
   await hasState(page, "reconnecting");
