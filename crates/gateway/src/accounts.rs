@@ -7,7 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http_edge::ApiError;
 use http_edge::body::json_object;
 use http_edge::security_event;
-use wire::json::{AccountJson, ErrorJson, TokenGrantJson};
+use wire::json::{AccountJson, TokenGrantJson};
 
 use crate::app::Gateway;
 use crate::openapi::{CredentialsBody, RefreshBody};
@@ -15,8 +15,6 @@ use crate::openapi::{CredentialsBody, RefreshBody};
 /// `POST /api/v1/auth/register`
 #[utoipa::path(post, path = "/api/v1/auth/register", tag = "accounts", request_body = CredentialsBody, responses(
     (status = 201, description = "The account", body = AccountJson),
-    (status = "4XX", description = "Refused", body = ErrorJson),
-    (status = "5XX", description = "Not available now", body = ErrorJson),
 ))]
 pub(crate) async fn register(
     gateway: web::Data<Gateway>,
@@ -33,8 +31,6 @@ pub(crate) async fn register(
 /// `POST /api/v1/auth/login`
 #[utoipa::path(post, path = "/api/v1/auth/login", tag = "accounts", request_body = CredentialsBody, responses(
     (status = 200, description = "Tokens and the signing key", body = TokenGrantJson),
-    (status = "4XX", description = "Refused", body = ErrorJson),
-    (status = "5XX", description = "Not available now", body = ErrorJson),
 ))]
 pub(crate) async fn login(
     gateway: web::Data<Gateway>,
@@ -52,8 +48,6 @@ pub(crate) async fn login(
 /// `POST /api/v1/auth/refresh`
 #[utoipa::path(post, path = "/api/v1/auth/refresh", tag = "accounts", request_body = RefreshBody, responses(
     (status = 200, description = "Fresh tokens", body = TokenGrantJson),
-    (status = "4XX", description = "Refused", body = ErrorJson),
-    (status = "5XX", description = "Not available now", body = ErrorJson),
 ))]
 pub(crate) async fn refresh(
     gateway: web::Data<Gateway>,
@@ -74,8 +68,6 @@ fn granted(grant: &TokenGrantJson) -> HttpResponse {
 /// `POST /api/v1/auth/logout`
 #[utoipa::path(post, path = "/api/v1/auth/logout", tag = "accounts", security(("bearer" = [])), responses(
     (status = 204, description = "The session is over"),
-    (status = "4XX", description = "Refused", body = ErrorJson),
-    (status = "5XX", description = "Not available now", body = ErrorJson),
 ))]
 pub(crate) async fn logout(gateway: web::Data<Gateway>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let claims = gateway.counted_claims(&request).await?;
@@ -89,7 +81,6 @@ pub(crate) async fn logout(gateway: web::Data<Gateway>, request: HttpRequest) ->
 /// `GET /.well-known/jwks.json` (RFC 7517, RFC 8037)
 #[utoipa::path(get, path = "/.well-known/jwks.json", tag = "accounts", responses(
     (status = 200, description = "The public keys, by kid", body = serde_json::Value),
-    (status = "5XX", description = "Not available now", body = ErrorJson),
 ))]
 pub(crate) async fn jwks(gateway: web::Data<Gateway>) -> Result<HttpResponse, ApiError> {
     let keys = gateway.tokens.keys()?;

@@ -6,9 +6,9 @@ use actix_web::{FromRequest, Handler, Resource, Responder};
 use crate::{accounts, asyncapi, boards, docs_page, openapi, page, reads, receipts, score_update, sessions};
 
 /// Where a score update may be posted.
-const UPDATE: [&str; 3] = ["/api/v1/score/update", "/api/scores/update", "/api/scoreboard/update"];
+pub(crate) const UPDATE: [&str; 3] = ["/api/v1/score/update", "/api/scores/update", "/api/scoreboard/update"];
 /// The bare `{userId, actionId}` of the second source document: its default action type is `task`.
-const UPDATE_TASK: &str = "/update-score";
+pub(crate) const UPDATE_TASK: &str = "/update-score";
 const RECEIPT: &str = "/api/v1/score/updates/{actionId}";
 const TOP: [&str; 2] = ["/api/v1/scoreboard/top", "/api/scores/leaderboard"];
 const PLAYER: [&str; 2] = ["/api/v1/scoreboard/users/{userId}", "/api/scores/user/{userId}"];
@@ -18,6 +18,9 @@ const REFRESH: [&str; 2] = ["/api/v1/auth/refresh", "/api/auth/refresh"];
 /// The page's scripts, styles and icons; in `client/` the stream's client, for other pages too.
 const PAGE_FILE: &str = r"/{file:(?:client/)?[a-z0-9-]+\.(?:js|css|svg)}";
 const LOGOUT: [&str; 2] = ["/api/v1/auth/logout", "/api/auth/logout"];
+
+/// Paths with more than one name, the contract's first.
+pub(crate) const ALIASES: [&[&str]; 7] = [&UPDATE, &TOP, &PLAYER, &REGISTER, &LOGIN, &REFRESH, &LOGOUT];
 
 /// Mounts every path of the gateway.
 pub fn configure(config: &mut ServiceConfig) {

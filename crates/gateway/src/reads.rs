@@ -9,7 +9,7 @@ use common::standing::{Entry, Neighborhood, TopList};
 use common::top_window::MAX_TOP;
 use http_edge::ApiError;
 use http_edge::query;
-use wire::json::{EntryJson, ErrorJson, PlayerEntryJson, entries};
+use wire::json::{EntryJson, PlayerEntryJson, entries};
 
 use crate::app::Gateway;
 
@@ -17,10 +17,9 @@ use crate::app::Gateway;
 pub(crate) const MAX_AROUND: usize = 50;
 
 /// `GET /api/v1/scoreboard/top?board=global&limit=10`
-#[utoipa::path(get, path = "/api/v1/scoreboard/top", tag = "scoreboard", params(("board" = Option<String>, Query, description = "`global` when left out"), ("limit" = Option<u8>, Query, minimum = 1, maximum = 100)), responses(
-    (status = 200, description = "Best first", body = [EntryJson]),
-    (status = "4XX", description = "Refused", body = ErrorJson),
-    (status = "5XX", description = "Not available now", body = ErrorJson),
+#[utoipa::path(get, path = "/api/v1/scoreboard/top", tag = "scoreboard", params(("board" = Option<String>, Query, description = "`global` when left out"), ("limit" = Option<u8>, Query, minimum = 1, maximum = 100), ("If-None-Match" = Option<String>, Header, description = "The `ETag` of an answer that is known")), responses(
+    (status = 200, description = "Best first", body = [EntryJson], headers(("ETag" = String, description = "The state of the board: epoch.version"))),
+    (status = 304, description = "Nothing has changed since the answer that is known", headers(("ETag" = String))),
 ))]
 pub(crate) async fn top(gateway: web::Data<Gateway>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     gateway.count_read(&request)?;
@@ -69,8 +68,6 @@ impl Gateway {
 /// `GET /api/v1/scoreboard/users/{userId}?board=&around=0`
 #[utoipa::path(get, path = "/api/v1/scoreboard/users/{userId}", tag = "scoreboard", params(("userId" = String, Path), ("board" = Option<String>, Query, description = "`global` when left out"), ("around" = Option<u8>, Query, minimum = 0, maximum = 50)), responses(
     (status = 200, description = "The line, with neighbors when asked for", body = PlayerEntryJson),
-    (status = "4XX", description = "Refused", body = ErrorJson),
-    (status = "5XX", description = "Not available now", body = ErrorJson),
 ))]
 pub(crate) async fn player(
     gateway: web::Data<Gateway>,

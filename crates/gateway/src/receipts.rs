@@ -7,15 +7,13 @@ use common::receipt::{Receipt, ReceiptStatus};
 use common::score_update::ScoreUpdate;
 use http_edge::ApiError;
 use http_edge::{query, security_event};
-use wire::json::{ErrorJson, ReceiptJson};
+use wire::json::ReceiptJson;
 
 use crate::app::Gateway;
 
 /// `GET /api/v1/score/updates/{actionId}?board=`: own actions only.
 #[utoipa::path(get, path = "/api/v1/score/updates/{actionId}", tag = "scores", security(("bearer" = [])), params(("actionId" = String, Path), ("board" = Option<String>, Query, description = "`global` when left out")), responses(
     (status = 200, description = "The receipt", body = ReceiptJson),
-    (status = "4XX", description = "Refused", body = ErrorJson),
-    (status = "5XX", description = "Not available now", body = ErrorJson),
 ))]
 pub(crate) async fn receipt(
     gateway: web::Data<Gateway>,

@@ -18,7 +18,7 @@ use http_edge::request_scope::request_id;
 use http_edge::security_event;
 use runtime::access_token::Claims;
 use uuid::Uuid;
-use wire::json::{ErrorJson, UpdateAnswerJson};
+use wire::json::UpdateAnswerJson;
 
 use crate::admission::{Actor, Check, LocalChecks, Verdict, key_reused, verdict};
 use crate::app::Gateway;
@@ -27,11 +27,9 @@ use crate::tokens::bearer;
 use crate::update_shape::UpdateShape;
 
 /// `POST /api/v1/score/update`
-#[utoipa::path(post, path = "/api/v1/score/update", tag = "scores", security(("bearer" = [])), request_body = ScoreUpdateBody, responses(
-    (status = 200, description = "Committed", body = UpdateAnswerJson),
-    (status = 202, description = "Durable, not yet decided", body = UpdateAnswerJson),
-    (status = "4XX", description = "Refused; nothing was used up", body = ErrorJson),
-    (status = "5XX", description = "Not promised; safe to repeat", body = ErrorJson),
+#[utoipa::path(post, path = "/api/v1/score/update", tag = "scores", security(("bearer" = [])), request_body = ScoreUpdateBody, params(("Idempotency-Key" = Option<String>, Header, description = "Names the request: a repeat gets the first answer. 1 to 255 visible ASCII characters"), ("Prefer" = Option<String>, Header, description = "`respond-async`: 202 at once")), responses(
+    (status = 200, description = "Committed", body = UpdateAnswerJson, headers(("Idempotent-Replayed" = Option<String>, description = "`true` on a first answer that is given again"), ("RateLimit" = Option<String>), ("RateLimit-Policy" = Option<String>))),
+    (status = 202, description = "Durable, not yet decided", body = UpdateAnswerJson, headers(("Location" = String, description = "The receipt"))),
 ))]
 pub(crate) async fn post(
     gateway: web::Data<Gateway>,
@@ -42,11 +40,9 @@ pub(crate) async fn post(
 }
 
 /// `POST /update-score`: fixed points, token proof.
-#[utoipa::path(post, path = "/update-score", tag = "scores", security(("bearer" = [])), request_body = ScoreUpdateBody, responses(
-    (status = 200, description = "Committed", body = UpdateAnswerJson),
-    (status = 202, description = "Durable, not yet decided", body = UpdateAnswerJson),
-    (status = "4XX", description = "Refused; nothing was used up", body = ErrorJson),
-    (status = "5XX", description = "Not promised; safe to repeat", body = ErrorJson),
+#[utoipa::path(post, path = "/update-score", tag = "scores", security(("bearer" = [])), request_body = ScoreUpdateBody, params(("Idempotency-Key" = Option<String>, Header, description = "Names the request: a repeat gets the first answer. 1 to 255 visible ASCII characters"), ("Prefer" = Option<String>, Header, description = "`respond-async`: 202 at once")), responses(
+    (status = 200, description = "Committed", body = UpdateAnswerJson, headers(("Idempotent-Replayed" = Option<String>, description = "`true` on a first answer that is given again"), ("RateLimit" = Option<String>), ("RateLimit-Policy" = Option<String>))),
+    (status = 202, description = "Durable, not yet decided", body = UpdateAnswerJson, headers(("Location" = String, description = "The receipt"))),
 ))]
 pub(crate) async fn post_task(
     gateway: web::Data<Gateway>,

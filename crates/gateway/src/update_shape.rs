@@ -186,4 +186,6 @@ fn idempotency_key(request: &HttpRequest, body: &JsonObject) -> Result<Option<Id
 }
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests;
