@@ -10,9 +10,10 @@ use common::ids::BoardId;
 use common::standing::TopList;
 use common::state::{StatePoint, Version};
 use parking_lot::Mutex;
-use wire::frames::{DeltaJson, Frame, HeartbeatJson, MoveJson, OpJson, SnapshotJson, StaleJson, UpdateJson};
+use wire::frames::{CurveJson, DeltaJson, Frame, HeartbeatJson, MoveJson, OpJson, SnapshotJson, StaleJson, UpdateJson};
 use wire::json::entries;
 
+use crate::curve::Curve;
 use crate::encoding::Format;
 use crate::group::GroupKey;
 use crate::list_ops::{checksum, is_checked, list_ops};
@@ -46,6 +47,10 @@ pub(crate) struct FrameSet {
     pub(crate) history: u64,
     /// Grows when the list turned out to have been wrong at the version that it was shown with.
     pub(crate) repaired: u64,
+    /// The newest curve, in groups that watch it.
+    curve: Option<Arc<Curve>>,
+    /// Grows with every curve.
+    pub(crate) curves: u64,
     /// Every socket is to be closed.
     pub(crate) bye: Option<Goodbye>,
     made: Made,
@@ -72,6 +77,7 @@ struct Made {
     snapshot: [OnceLock<Bytes>; Format::COUNT],
     heartbeat: [OnceLock<Bytes>; Format::COUNT],
     stale: [OnceLock<Bytes>; Format::COUNT],
+    curve: [OnceLock<Bytes>; Format::COUNT],
     /// For clients that stand elsewhere, by what they have seen. Locked for lookups and encodings, never across an
     /// await, and not on the way that most sockets take.
     others: Mutex<HashMap<(Version, Format), Option<Event>>>,
@@ -120,6 +126,8 @@ impl FrameSet {
             beat: 0,
             history: 0,
             repaired: 0,
+            curve: None,
+            curves: 0,
             bye: None,
             made: Made::default(),
             view,
@@ -135,6 +143,7 @@ impl FrameSet {
             view: Arc::clone(&self.view),
             top: Arc::clone(&self.top),
             step: self.step.clone(),
+            curve: self.curve.clone(),
             made: Made::default(),
             ..*self
         }
@@ -171,6 +180,15 @@ impl FrameSet {
         next.beat += 1;
         next.told += 1;
         next.told_at = self.state().version;
+        next
+    }
+
+    /// The set with a new curve, which must not be of a later state.
+    pub(crate) fn with_curve(&self, curve: Arc<Curve>) -> Self {
+        let mut next = self.copied();
+        next.curve = Some(curve);
+        next.curves += 1;
+        next.told += 1;
         next
     }
 
@@ -299,6 +317,23 @@ impl FrameSet {
     /// Says that the list may be old.
     pub(crate) fn stale(&self, format: Format) -> Bytes {
         once(&self.made.stale, format, || format.encode(&Frame::Stale(StaleJson { reason: STALE }), None))
+    }
+
+    /// The newest curve. It says the set's version: on a socket none may go back.
+    pub(crate) fn curve(&self, format: Format) -> Option<Bytes> {
+        let curve = self.curve.as_ref()?;
+        let state = self.state();
+        let make = || {
+            let json = CurveJson {
+                board: self.key.board.as_str(),
+                epoch: state.epoch.as_str(),
+                version: state.version.0,
+                players: curve.players,
+                points: curve.points.clone(),
+            };
+            format.encode(&Frame::Curve(json), None)
+        };
+        Some(once(&self.made.curve, format, make))
     }
 
     pub(crate) fn heartbeat(&self, format: Format) -> Bytes {

@@ -54,6 +54,7 @@ struct Parameters {
     board: BoardId,
     limit: usize,
     since: Option<StatePoint>,
+    curve: bool,
 }
 
 async fn open_socket(
@@ -100,7 +101,7 @@ async fn opened(
     parameters: Parameters,
     greeting: Option<Bytes>,
 ) -> Result<(StreamBody, SocketControl), Refusal> {
-    let Parameters { board, limit, since } = parameters;
+    let Parameters { board, limit, since, curve } = parameters;
     if state.is_draining() {
         return Err(Refusal::unavailable());
     }
@@ -116,7 +117,7 @@ async fn opened(
     // anybody else starts with a snapshot.
     let seen = since.filter(|since| since == view.state() || state.views.at(&board, since).is_some());
     let hub = request.app_data::<Rc<Hub>>().ok_or_else(Refusal::internal)?;
-    let key = GroupKey { board: board.clone(), limit };
+    let key = GroupKey { board: board.clone(), limit, curve };
     let group = hub.join(&state.groups, &key).ok_or_else(Refusal::unavailable)?;
     let (body, control) = socket(group, Opening { format, seen, greeting }, state.groups.metrics.clone(), permit);
     if let Some(holder) = holder {
@@ -147,6 +148,7 @@ fn parameters(request: &HttpRequest) -> Result<Parameters, Refusal> {
         limit: query::number(request, "limit", DEFAULT_LIMIT, 1..=MAX_TOP)?,
         // A malformed one counts as none.
         since: query::value(request, "since")?.as_deref().and_then(StatePoint::parse),
+        curve: query::number(request, "curve", 0, 0..=1)? == 1,
     })
 }
 

@@ -1,21 +1,28 @@
 //! The sockets of one worker thread. Everything in here stays on that thread: no locks, and a tick is one wake across
 //! threads for all sockets of a group.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
+use std::future::poll_fn;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::task::Waker;
+use std::task::{Poll, Waker};
+use std::time::Duration;
 
 use bytes::Bytes;
 use slab::Slab;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use crate::encoding::Format;
 use crate::frames::FrameSet;
 use crate::group::{Group, GroupKey, Groups};
 use crate::metrics::{Metrics, Sent};
+
+/// How many sockets of a thread are told to go at a time, and for how long the others wait: 25,000 a second.
+const GOODBYES_AT_ONCE: usize = 500;
+const BETWEEN_GOODBYES: Duration = Duration::from_millis(20);
 
 /// The groups that somebody on this thread watches.
 #[derive(Default)]
@@ -64,10 +71,14 @@ impl Shown {
 /// One group's sockets on one thread.
 pub(crate) struct LocalGroup {
     /// Keeps the group's task running.
-    _group: Arc<Group>,
+    group: Arc<Group>,
     shown: RefCell<Rc<Shown>>,
     /// The sockets; a waker where one waits for news.
     sockets: RefCell<Slab<Option<Waker>>>,
+    /// Sockets that have everything.
+    caught_up: Cell<usize>,
+    /// Sockets that were said to be behind.
+    behind: Cell<i64>,
     /// Sockets that were told of a newer state than this thread shows.
     held: RefCell<Vec<usize>>,
     sent: RefCell<SentCounts>,
@@ -88,8 +99,10 @@ impl LocalGroup {
         let mut newest = group.subscribe();
         let local = Rc::new(Self {
             shown: RefCell::new(Shown::new(Arc::clone(&newest.borrow_and_update()))),
-            _group: group,
+            group,
             sockets: RefCell::default(),
+            caught_up: Cell::new(0),
+            behind: Cell::new(0),
             held: RefCell::default(),
             sent: RefCell::default(),
             metrics,
@@ -110,14 +123,20 @@ impl LocalGroup {
         self.sockets.borrow_mut().insert(None)
     }
 
-    /// Wakes a socket at the next news.
-    pub(crate) fn wait(&self, id: usize, waker: &Waker) {
+    /// Wakes a socket at the next news; it has everything up to now. `told`: up to where it had everything before. Returns
+    /// what that is now.
+    pub(crate) fn wait(&self, id: usize, waker: &Waker, told: Option<u64>) -> Option<u64> {
+        let newest = Some(self.shown.borrow().set.told);
+        if told != newest {
+            self.caught_up.set(self.caught_up.get() + 1);
+        }
         if let Some(place) = self.sockets.borrow_mut().get_mut(id) {
             match place {
                 Some(known) => known.clone_from(waker),
                 None => *place = Some(waker.clone()),
             }
         }
+        newest
     }
 
     /// Wakes one socket now.
@@ -132,7 +151,10 @@ impl LocalGroup {
         self.held.borrow_mut().push(id);
     }
 
-    pub(crate) fn leave(&self, id: usize) {
+    pub(crate) fn leave(&self, id: usize, told: Option<u64>) {
+        if told == Some(self.shown.borrow().set.told) {
+            self.caught_up.set(self.caught_up.get() - 1);
+        }
         self.sockets.borrow_mut().try_remove(id);
     }
 
@@ -146,17 +168,47 @@ impl LocalGroup {
         self.sent.borrow_mut().conflated += 1;
     }
 
-    fn show(&self, set: Arc<FrameSet>) {
+    /// Shows a set; whether sockets have to hear of it.
+    fn show(&self, set: Arc<FrameSet>) -> bool {
         let before = self.shown.replace(Shown::new(set));
         for id in self.held.take() {
             self.wake(id);
         }
         if self.shown.borrow().set.told == before.set.told {
-            return;
+            return false;
         }
+        self.caught_up.set(0);
         self.hand_counts_on();
+        true
+    }
+
+    /// Wakes all sockets and waits until each was asked once.
+    async fn sweep(&self) {
+        let started = Instant::now();
         // Wakers only note that a task is to run; none runs in here.
         self.sockets.borrow().iter().filter_map(|(_, waker)| waker.as_ref()).for_each(Waker::wake_by_ref);
+        to_the_back_of_the_queue().await;
+        let took = started.elapsed();
+        self.group.swept(took);
+        self.metrics.tick_seconds.record(took.as_secs_f64(), &[]);
+        let behind = self.sockets.borrow().len().saturating_sub(self.caught_up.get());
+        self.note_behind(i64::try_from(behind).unwrap_or(i64::MAX));
+    }
+
+    /// Wakes the sockets in batches: their clients need not all see the end in the same moment.
+    async fn say_goodbye(&self) {
+        let ids: Vec<usize> = self.sockets.borrow().iter().map(|(id, _)| id).collect();
+        for batch in ids.chunks(GOODBYES_AT_ONCE) {
+            batch.iter().for_each(|id| self.wake(*id));
+            tokio::time::sleep(BETWEEN_GOODBYES).await;
+        }
+    }
+
+    fn note_behind(&self, behind: i64) {
+        let change = behind - self.behind.replace(behind);
+        if change != 0 {
+            self.metrics.behind.add(change, &[]);
+        }
     }
 
     fn hand_counts_on(&self) {
@@ -182,13 +234,35 @@ impl Drop for LocalGroup {
             task.abort();
         }
         self.hand_counts_on();
+        self.note_behind(0);
     }
+}
+
+/// Resolves when everything that is to run on this thread now has run: the thread's tasks take turns in the order in which
+/// they were woken.
+async fn to_the_back_of_the_queue() {
+    let mut waited = false;
+    poll_fn(|context| {
+        if std::mem::replace(&mut waited, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 async fn follow(local: Weak<LocalGroup>, mut newest: watch::Receiver<Arc<FrameSet>>) {
     while newest.changed().await.is_ok() {
         let Some(local) = local.upgrade() else { return };
         let set = Arc::clone(&newest.borrow_and_update());
-        local.show(set);
+        let bye = set.bye.is_some();
+        if local.show(set) {
+            if bye {
+                local.say_goodbye().await;
+            } else {
+                local.sweep().await;
+            }
+        }
     }
 }

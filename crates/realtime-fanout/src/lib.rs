@@ -14,6 +14,7 @@
 //! [`tune_listener`], which also lets it end connections that make no progress.
 
 mod app;
+mod curve;
 mod encoding;
 mod frames;
 mod group;
@@ -24,6 +25,7 @@ mod list_ops;
 mod listener;
 mod metrics;
 mod own_changes;
+mod pace;
 mod private_stream;
 mod settings;
 mod sockets;

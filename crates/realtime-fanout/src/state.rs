@@ -55,7 +55,13 @@ impl FanoutState {
         let FanoutPorts { views, events, ranks, tokens, clock } = ports;
         let metrics = Arc::new(Metrics::new());
         let sockets = Sockets::new(&settings, Arc::clone(&metrics));
-        let groups = Arc::new(Groups::new(Arc::clone(&views), Arc::clone(&clock), settings.clone(), metrics));
+        let groups = Arc::new(Groups::new(
+            Arc::clone(&views),
+            Arc::clone(&clock),
+            settings.clone(),
+            metrics,
+            Arc::clone(&ranks),
+        ));
         let own_changes = OwnChanges::new(Arc::clone(&views), events, ranks);
         Arc::new(Self { views, tokens, clock, settings, sockets, groups, own_changes })
     }

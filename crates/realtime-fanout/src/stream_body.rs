@@ -98,6 +98,9 @@ pub(crate) struct StreamBody {
     /// What stands before everything else.
     greeting: Option<Bytes>,
     beat: u64,
+    curves: u64,
+    /// Up to where it has everything that it was told of.
+    told: Option<u64>,
     history: u64,
     repaired: u64,
     told_stale: bool,
@@ -143,6 +146,8 @@ pub(crate) fn socket(
         seen,
         greeting,
         beat: set.beat,
+        curves: 0,
+        told: None,
         history: set.history,
         repaired: set.repaired,
         told_stale: false,
@@ -202,6 +207,13 @@ impl StreamBody {
         if frames.is_stale() && !self.told_stale {
             self.told_stale = true;
             return Some((Sent::Stale, frames.stale(self.format)));
+        }
+        if frames.curves != self.curves {
+            self.curves = frames.curves;
+            if let Some(curve) = frames.curve(self.format) {
+                self.floor = newest;
+                return Some((Sent::Curve, curve));
+            }
         }
         if frames.beat > self.beat {
             return Some(self.given(frames, Sent::Heartbeat, frames.heartbeat(self.format)));
@@ -284,14 +296,14 @@ impl MessageBody for StreamBody {
         if let Some(bytes) = this.next_bytes() {
             return Poll::Ready(Some(Ok(bytes)));
         }
-        this.shared.group.wait(this.shared.id, context.waker());
+        this.told = this.shared.group.wait(this.shared.id, context.waker(), this.told);
         Poll::Pending
     }
 }
 
 impl Drop for StreamBody {
     fn drop(&mut self) {
-        self.shared.group.leave(self.shared.id);
+        self.shared.group.leave(self.shared.id, self.told);
         self.shared.is_gone.set(true);
         self.shared.gone.notify_waiters();
         let shown = self.shared.group.shown();

@@ -27,7 +27,7 @@ pub use health::Dependency;
 pub use issuer_keys::{IssuerKey, IssuerKeys, ListedIssuerKey, NewIssuerKey};
 
 pub use queue::{Delivery, DeliveryTag, PendingMarks, QueueError, SubmitError, Submitted, UpdateQueue, UpdateSource};
-pub use ranks::{FillStart, FillStep, IndexState, Projected, RankIndex};
+pub use ranks::{FillStart, FillStep, IndexState, Projected, RankIndex, ScoresAt};
 pub use reviews::{HeldAction, ReviewOrder, Reviewed, Reviews};
 pub use truth::{AppliedBatch, BoardDigest, Gain, Ledger, Profiles, RowPage, StoreError, Truth};
 

@@ -3,9 +3,11 @@
 // Helpers of tests are not tests to the lint.
 #![allow(clippy::unwrap_used)]
 
+mod curves;
 mod deltas;
 mod door;
 mod event_source;
+mod faulty_bus;
 mod handshake;
 mod lifecycle;
 mod node;

@@ -21,6 +21,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::door::Door;
+use crate::faulty_bus::FaultyBus;
 use crate::truth_with_faults::TruthWithFaults;
 
 pub(crate) struct Node {
@@ -31,6 +32,7 @@ pub(crate) struct Node {
     pub(crate) views: Arc<BoardViews>,
     pub(crate) truth: Arc<TruthWithFaults>,
     pub(crate) door: Arc<Door>,
+    pub(crate) faulty: Arc<AtomicBool>,
     embedded: Embedded,
     clock: ManualClock,
     actions: AtomicU64,
@@ -58,10 +60,12 @@ impl Node {
         embedded.ranks.finish_fill(&board, filler, &start).await.unwrap();
         let inner: Arc<dyn common::ports::Truth> = Arc::clone(&embedded.store) as _;
         let truth = Arc::new(TruthWithFaults { inner, away: AtomicBool::new(false) });
-        let bus: Arc<dyn EventBus> = Arc::clone(&embedded.bus) as _;
+        let faulty = Arc::new(AtomicBool::new(false));
+        let bus: Arc<dyn EventBus> =
+            Arc::new(FaultyBus { inner: Arc::clone(&embedded.bus) as _, faulty: Arc::clone(&faulty) });
         let views = BoardViews::new(
             Arc::clone(&truth) as _,
-            bus,
+            Arc::clone(&bus),
             Arc::clone(&shared_clock),
             ViewSettings { poll: Duration::from_millis(200), ..ViewSettings::default() },
         );
@@ -69,7 +73,7 @@ impl Node {
         let stop = CancellationToken::new();
         let door = Door::new();
         let tokens = Arc::new(TokenGate::new(Arc::clone(&door) as _, Arc::clone(&shared_clock)));
-        let events: Arc<dyn EventBus> = Arc::clone(&embedded.bus) as _;
+        let events = bus;
         let ports = FanoutPorts {
             views: Arc::clone(&views),
             events: Arc::clone(&events),
@@ -107,6 +111,7 @@ impl Node {
             views,
             truth,
             door,
+            faulty,
             embedded,
             clock,
             actions: AtomicU64::new(0),

@@ -11,7 +11,7 @@ use common::decision::Watch;
 use common::ids::{BoardId, UserId};
 use common::ports::{
     AppliedBatch, Event, EventBus, EventStream, FillStart, FillStep, Gain, IndexState, Ledger, Projected, QueueError,
-    RankIndex, StoreError,
+    RankIndex, ScoresAt, StoreError,
 };
 use common::score_update::ScoreUpdate;
 use common::standing::{BoardChange, Neighborhood, Placement, ScoreRow};
@@ -202,6 +202,9 @@ impl RankIndex for FaultyRanks {
         around: usize,
     ) -> Result<Option<(StatePoint, Option<Neighborhood<Placement>>)>, StoreError> {
         self.here().await?.neighborhood(board, user, around).await
+    }
+    async fn scores_at(&self, board: &BoardId, ranks: &[u64]) -> Result<Option<ScoresAt>, StoreError> {
+        self.here().await?.scores_at(board, ranks).await
     }
     async fn count(&self, board: &BoardId) -> Result<Option<(StatePoint, u64)>, StoreError> {
         self.here().await?.count(board).await
