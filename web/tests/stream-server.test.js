@@ -102,7 +102,7 @@ test("where no WebSocket gets through, the browser's client takes SSE, and resum
 });
 
 test("the client follows the board from Node too", OPTIONS, async () => {
-  const stream = new ScoreboardStream({ baseUrl: server.url });
+  const stream = new ScoreboardStream({ baseUrl: server.url, curve: true });
   /** @type {Snapshot | null} */
   let state = null;
   stream.on("board", (board) => (state = board));
@@ -110,6 +110,9 @@ test("the client follows the board from Node too", OPTIONS, async () => {
   await until(async () => state !== null && equals(brief(state), await truth()));
   await grace.finishTask();
   await until(async () => state !== null && equals(brief(state), await truth()));
+  await until(async () => (stream.curve?.players ?? 0) >= 2);
+  assert.equal(stream.approximateRank(1_000_000), 1);
+  assert.equal(stream.approximateRank(-1), stream.curve?.players);
   stream.stop();
   assert.equal(stream.state, "stopped");
 });

@@ -246,7 +246,7 @@ fn query() -> Value {
         "limit": { "type": "integer", "minimum": 1, "maximum": 100, "default": 10, "description": "Visible rows." },
         "since": { "type": "string", "examples": ["2c6f0e.41"],
             "description": "<epoch>.<version> of the state that the client holds. What is malformed counts as none." },
-        "curve": { "type": "string", "enum": ["1"], "description": "Sends scoreboard:curve too." },
+        "curve": { "type": "integer", "enum": [0, 1], "default": 0, "description": "Sends scoreboard:curve too." },
     }})
 }
 
