@@ -34,7 +34,7 @@ fn server(head: Duration) -> SocketAddr {
     std::thread::spawn(move || {
         actix_web::rt::System::new().block_on(async {
             let arrival = ArrivalLimits { head, body: head };
-            let options = ServerOptions { drain_s: 1, write_buffer: 4096, arrival };
+            let options = ServerOptions { drain_s: 1, write_buffer: 4096, arrival, half_closed: true };
             let server = serve(listener, options, || {
                 App::new()
                     .wrap(from_fn(request_scope))
