@@ -4,6 +4,7 @@
 mod accounts;
 mod client;
 mod conservation;
+mod crashes;
 mod cross_origin;
 mod deployment;
 mod in_process;
@@ -13,6 +14,8 @@ mod life;
 mod operator;
 mod process;
 mod refusals;
+mod repeats;
+mod review;
 mod servers;
 mod traces;
 mod watcher;
