@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http_edge::ApiError;
 use http_edge::body::json_object;
+use http_edge::security_event;
 use wire::json::{AccountJson, ErrorJson, TokenGrantJson};
 
 use crate::app::Gateway;
@@ -81,6 +82,7 @@ pub(crate) async fn logout(gateway: web::Data<Gateway>, request: HttpRequest) ->
     gateway.ports.authority.logout(claims.session).await?;
     gateway.tokens.revoke(claims.session);
     gateway.ports.guard.revoke(claims.session).await;
+    security_event::tell(&request, "logout");
     Ok(HttpResponse::NoContent().finish())
 }
 

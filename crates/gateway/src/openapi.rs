@@ -78,6 +78,7 @@ pub(crate) struct RefreshBody {
         crate::reads::top, crate::reads::player, crate::boards::list, crate::boards::one,
         crate::accounts::register, crate::accounts::login, crate::accounts::refresh, crate::accounts::logout, crate::accounts::jwks,
         crate::sessions::change_password, crate::sessions::logout_all, crate::sessions::list,
+        crate::asyncapi::json, crate::docs_page::index,
     ),
     components(schemas(
         ScoreUpdateBody, CredentialsBody, PasswordChangeBody, OpenSessionJson, RefreshBody, AccountJson, ActionTypeJson, BoardJson, EntryJson, ErrorJson,

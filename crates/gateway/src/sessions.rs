@@ -6,6 +6,7 @@ use common::ids::SessionId;
 use futures_util::future::join_all;
 use http_edge::ApiError;
 use http_edge::body::json_object;
+use http_edge::security_event;
 use wire::json::{ErrorJson, OpenSessionJson};
 
 use crate::app::Gateway;
@@ -32,6 +33,7 @@ pub(crate) async fn change_password(
     gateway.count(gateway.settings.limits.account_logins, claims.username.to_ascii_lowercase()).await?;
     let ended = gateway.ports.authority.change_password(claims.user, claims.session, current, new).await?;
     gateway.note_ended(&ended).await;
+    security_event::tell(&request, "password_changed");
     Ok(HttpResponse::NoContent().finish())
 }
 
@@ -45,6 +47,7 @@ pub(crate) async fn logout_all(gateway: web::Data<Gateway>, request: HttpRequest
     let claims = gateway.counted_claims(&request).await?;
     let ended = gateway.ports.authority.logout_all(claims.user).await?;
     gateway.note_ended(&ended).await;
+    security_event::tell(&request, "logout_all");
     Ok(HttpResponse::NoContent().finish())
 }
 

@@ -34,10 +34,6 @@ impl Group {
     pub(crate) fn subscribe(&self) -> watch::Receiver<Arc<FrameSet>> {
         self.frames.subscribe()
     }
-
-    pub(crate) fn newest(&self) -> Arc<FrameSet> {
-        Arc::clone(&self.frames.borrow())
-    }
 }
 
 /// What every group's task needs.
@@ -70,7 +66,7 @@ impl Groups {
         }
         running.retain(|_, group| group.strong_count() > 0);
         let view = self.views.subscribe(&key.board)?;
-        let first = FrameSet::first(&view.borrow(), key.limit);
+        let first = FrameSet::first(key, Arc::clone(&self.views), Arc::clone(&view.borrow()));
         let frames = Arc::new(watch::Sender::new(Arc::new(first)));
         let stop = CancellationToken::new();
         let task = GroupTask::new(Arc::clone(self), Arc::clone(&frames));
@@ -118,7 +114,7 @@ impl GroupTask {
                 () = sleep_until(self.tick_at), if moved => {
                     moved = false;
                     let view = Arc::clone(&view.borrow_and_update());
-                    self.advance(&view);
+                    self.advance(view);
                 }
                 () = sleep_until(self.beat_at) => {
                     let next = self.frames.borrow().beaten();
@@ -128,24 +124,21 @@ impl GroupTask {
         }
     }
 
-    fn advance(&mut self, view: &View) {
-        let Moved { frames: next, told, changed_at } = self.frames.borrow().moved(view);
-        if told {
-            let span = tracing::info_span!("frame", board = %view.board, version = %next.state().version);
-            if let Some((first, others)) = view.traces.split_first() {
-                set_parent(&span, first);
-                others.iter().for_each(|trace| link_to(&span, trace));
-            }
-            span.in_scope(|| self.publish(next));
-            self.tick_at = Instant::now() + self.groups.settings.tick;
-            self.record(changed_at);
-        } else {
-            // Newcomers see the newest version; nobody else is woken for it.
-            self.frames.send_if_modified(|frames| {
-                *frames = Arc::new(next);
-                false
-            });
+    fn advance(&mut self, view: Arc<View>) {
+        let Moved { frames: next, told, changed_at } = self.frames.borrow().moved(Arc::clone(&view));
+        if !told {
+            // Every thread knows the newest version; no socket is woken for it.
+            self.frames.send_replace(Arc::new(next));
+            return;
         }
+        let span = tracing::info_span!("frame", board = %view.board, version = %next.state().version);
+        if let Some((first, others)) = view.traces.split_first() {
+            set_parent(&span, first);
+            others.iter().for_each(|trace| link_to(&span, trace));
+        }
+        span.in_scope(|| self.publish(next));
+        self.tick_at = Instant::now() + self.groups.settings.tick;
+        self.record(changed_at);
     }
 
     #[allow(clippy::cast_precision_loss)] // a wait that long is not measured to the millisecond

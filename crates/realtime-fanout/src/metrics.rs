@@ -8,18 +8,25 @@ use opentelemetry::metrics::{Counter, Histogram, UpDownCounter};
 pub(crate) enum Sent {
     Snapshot,
     Update,
+    Delta,
+    Me,
+    Curve,
     Heartbeat,
     Stale,
     Bye,
 }
 
 impl Sent {
-    pub(crate) const ALL: [Self; 5] = [Self::Snapshot, Self::Update, Self::Heartbeat, Self::Stale, Self::Bye];
+    pub(crate) const ALL: [Self; 8] =
+        [Self::Snapshot, Self::Update, Self::Delta, Self::Me, Self::Curve, Self::Heartbeat, Self::Stale, Self::Bye];
 
     const fn as_str(self) -> &'static str {
         match self {
             Self::Snapshot => "snapshot",
             Self::Update => "update",
+            Self::Delta => "delta",
+            Self::Me => "me",
+            Self::Curve => "curve",
             Self::Heartbeat => "heartbeat",
             Self::Stale => "stale",
             Self::Bye => "bye",
@@ -57,7 +64,7 @@ impl Metrics {
                 .build(),
             conflated: meter
                 .u64_counter("scoreboard_stream_conflated")
-                .with_description("Snapshots given to readers that were too slow for the update before")
+                .with_description("Frames that skip states, given to readers that were too slow for each")
                 .build(),
             evicted: meter
                 .u64_counter("scoreboard_stream_evicted")

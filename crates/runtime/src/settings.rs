@@ -195,8 +195,14 @@ pub struct Limits {
     pub address_reads_per_minute: u32,
     /// Open sockets per address, per node.
     pub address_sockets: u32,
+    /// Open sockets per node.
+    pub node_sockets: u32,
+    /// Sockets opened per second and node.
+    pub node_handshakes_per_second: u32,
     /// Login attempts per account and minute.
     pub logins_per_account_per_minute: u32,
+    /// Calls of a trusted caller by gRPC per minute, per node; each update of a batch is one.
+    pub caller_calls_per_minute: u32,
 }
 
 /// How the gateway submits.
@@ -229,6 +235,8 @@ pub struct Worker {
 pub struct Stream {
     /// The shortest time between two frames of a board, milliseconds.
     pub tick_ms: u64,
+    /// How often a board's curve of scores is sent to those who watch it, milliseconds.
+    pub curve_ms: u64,
     /// Where the page finds the stream when it is on another origin.
     #[serde(default)]
     pub public_url: Option<String>,

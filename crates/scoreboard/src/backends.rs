@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use common::clock::Clock;
 use common::ports::{
-    Accounts, Dependency, EventBus, Guard, IssuerKeys, Ledger, PendingMarks, Profiles, RankIndex, Truth, UpdateQueue,
-    UpdateSource,
+    Accounts, BoardRules, Dependency, EventBus, Guard, IssuerKeys, Ledger, PendingMarks, Profiles, RankIndex, Truth,
+    UpdateQueue, UpdateSource,
 };
 use distributed::postgres::{MigrateError, Report};
 use distributed::redis::{RedisGuard, RedisPendingMarks, RedisProfiles, RedisRanks};
@@ -27,6 +27,8 @@ pub struct Backends {
     pub accounts: Arc<dyn Accounts>,
     /// Keys of game servers.
     pub issuer_keys: Arc<dyn IssuerKeys>,
+    /// Boards and their rules, for the operator.
+    pub rules: Arc<dyn BoardRules>,
     /// Names.
     pub profiles: Arc<dyn Profiles>,
     /// Positions.
@@ -74,6 +76,7 @@ impl Backends {
             ledger: store.clone(),
             accounts: store.clone(),
             issuer_keys: store.clone(),
+            rules: store.clone(),
             profiles: store.clone(),
             ranks: ranks.clone(),
             queue: queue.clone(),
@@ -94,6 +97,7 @@ impl Backends {
             ledger: store.clone(),
             accounts: store.clone(),
             issuer_keys: store.clone(),
+            rules: store.clone(),
             profiles: Arc::new(RedisProfiles::new(redis.clone(), store.clone())),
             ranks: Arc::new(RedisRanks::new(redis.clone())),
             queue: Arc::new(rabbit.queue()),

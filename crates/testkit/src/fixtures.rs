@@ -71,6 +71,9 @@ pub struct Player {
     pub username: Arc<str>,
 }
 
+/// The hash that accounts of tests are made with; it is of no password.
+pub const PASSWORD_HASH: &str = "$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNo";
+
 /// A new account that nobody else has.
 #[must_use]
 pub fn new_account() -> NewAccount {
@@ -81,7 +84,7 @@ pub fn new_account() -> NewAccount {
     NewAccount {
         user: user_id(),
         username: Username::parse(&name).unwrap(),
-        password_hash: "$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNo".to_owned(),
+        password_hash: PASSWORD_HASH.to_owned(),
         created_at: noon(),
     }
 }

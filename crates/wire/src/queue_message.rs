@@ -103,7 +103,7 @@ impl From<Proof> for v1::Proof {
     }
 }
 
-fn read_proof(proof: i32) -> Result<Proof, DamagedMessage> {
+pub(crate) fn read_proof(proof: i32) -> Result<Proof, DamagedMessage> {
     match v1::Proof::try_from(proof) {
         Ok(v1::Proof::Session) => Ok(Proof::Session),
         Ok(v1::Proof::Issuer) => Ok(Proof::Issuer),

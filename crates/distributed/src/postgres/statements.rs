@@ -336,7 +336,9 @@ statements! {
 
     /// A new session.
     OPEN_SESSION = "
-        INSERT INTO sessions (session_id, user_id, current_hash, created_at, expires_at) VALUES ($1, $2, $3, $4, $5)";
+        INSERT INTO sessions (session_id, user_id, current_hash, created_at, expires_at)
+        SELECT $1::uuid, user_id, $3::bytea, $4::timestamptz, $5::timestamptz
+        FROM users WHERE user_id = $2 AND password_hash = $6 FOR SHARE";
 
     /// A session under lock, so that two rotations of one token take turns.
     LOCK_SESSION = "

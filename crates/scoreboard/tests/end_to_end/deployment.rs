@@ -2,7 +2,7 @@
 //! four processes on them.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -28,6 +28,8 @@ pub(crate) struct Deployment {
     pub(crate) processes: Vec<(String, Process)>,
     /// Its place on the servers; `None` when it has none.
     pub(crate) place: Option<Place>,
+    /// Where the gateway answers gRPC.
+    pub(crate) grpc_url: String,
     settings: Vec<(String, String)>,
     admins: Vec<u16>,
     dir: TempDir,
@@ -92,6 +94,17 @@ impl Deployment {
         Self::in_one_process(dir, [settings, owned(more)].concat(), Some(place)).await
     }
 
+    /// One more gateway beside those that run.
+    pub(crate) async fn another_gateway(&mut self, more: &[(&str, &str)]) -> Client {
+        let ports = Ports::free();
+        let settings = [self.settings.clone(), owned(more), ports.settings().into()].concat();
+        let process = Process::start("gateway", with(command(&binary("gateway")), &settings), self.dir.path());
+        self.processes.push(("gateway".to_owned(), process));
+        self.admins.push(ports.admin);
+        self.ready().await;
+        Client::new(&format!("http://127.0.0.1:{}", ports.http))
+    }
+
     /// PostgreSQL, Redis and RabbitMQ, a process for each service.
     pub(crate) async fn four_processes() -> Self {
         Self::four_processes_with(&[]).await
@@ -129,6 +142,7 @@ impl Deployment {
         Self {
             api: Client::new(&format!("http://127.0.0.1:{gateway}")),
             stream_url: format!("ws://127.0.0.1:{fanout}/ws/scoreboard"),
+            grpc_url: format!("http://127.0.0.1:{}", ports[3].1.grpc),
             admins: ports.iter().map(|(_, ports)| ports.admin).collect(),
             processes,
             place: Some(place),
@@ -160,6 +174,10 @@ impl Deployment {
         let settings = [without_limits(), settings].concat();
         run(with(operator(&["key", "init", &secrets]), &settings));
         run(with(operator(&["key", "caller", "create", &secrets, "arena"]), &settings));
+        for permission in ["score", "admin"] {
+            let made = ["key", "caller", "create", &secrets, &format!("may-{permission}"), "--may", permission];
+            run(with(operator(&made), &settings));
+        }
         (dir, place, settings)
     }
 
@@ -170,6 +188,7 @@ impl Deployment {
         let deployment = Self {
             api: Client::new(&format!("http://127.0.0.1:{}", ports.http)),
             stream_url: format!("ws://127.0.0.1:{}/ws/scoreboard", ports.http),
+            grpc_url: format!("http://127.0.0.1:{}", ports.grpc),
             admins: vec![ports.admin],
             processes: vec![("scoreboard".to_owned(), process)],
             place,
@@ -271,6 +290,11 @@ impl Deployment {
         if let Some(place) = self.place {
             place.give_back().await;
         }
+    }
+
+    /// Where its secrets are.
+    pub(crate) fn secrets(&self) -> PathBuf {
+        self.dir.path().join(if self.place.is_some() { "secrets" } else { "data/secrets" })
     }
 
     /// The directory of this deployment.

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests say in their names what must hold")]
 
 mod accounts;
+mod broker_proxy;
+mod callers;
 mod client;
 mod conservation;
 mod crashes;
@@ -13,9 +15,14 @@ mod journey;
 mod life;
 mod operator;
 mod process;
+mod proofs;
+mod rates;
+mod raw_http;
 mod refusals;
 mod repeats;
 mod review;
+mod security_events;
 mod servers;
+mod token_mint;
 mod traces;
 mod watcher;

@@ -270,7 +270,7 @@ impl Accounts for MemoryLedger {
         unimplemented!("not asked for by these suites")
     }
 
-    async fn open_session(&self, _: NewSession) -> Result<(), StoreError> {
+    async fn open_session(&self, _: NewSession) -> Result<bool, StoreError> {
         unimplemented!("not asked for by these suites")
     }
 
