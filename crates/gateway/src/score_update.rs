@@ -224,6 +224,7 @@ impl Gateway {
         let queue = &self.ports.queue;
         // A queue that does not outlive the process can promise nothing before the decision.
         let wait = if respond_async && queue.outlives_process() { Duration::ZERO } else { self.settings.submit_wait };
+        runtime::failpoint::reached("reserved");
         let started = Instant::now();
         let submitted = queue.submit(update.clone(), wait).await;
         let took = started.elapsed().as_secs_f64();
@@ -259,6 +260,7 @@ impl Gateway {
     /// Answers what the worker decided, and keeps the answer for the key, or gives the key back.
     async fn settle(&self, answer: Answer, claim: Option<&KeyClaim>) -> Result<Accepted, Refusal> {
         let decided = self.decided(answer);
+        runtime::failpoint::reached("answered");
         if let Some(claim) = claim {
             match &decided {
                 Ok(Accepted::Applied { body, .. }) => self.ports.guard.keep_answer(claim, body).await,
@@ -266,6 +268,7 @@ impl Gateway {
                 Ok(Accepted::Pending { .. }) | Err(_) => self.ports.guard.release(claim).await,
             }
         }
+        runtime::failpoint::reached("kept");
         decided
     }
 

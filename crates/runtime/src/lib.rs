@@ -7,6 +7,7 @@ pub mod admin;
 pub mod backoff;
 pub mod clock;
 pub mod exit;
+pub mod failpoint;
 pub mod first_reading;
 pub mod lifecycle;
 mod log_format;

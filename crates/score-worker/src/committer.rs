@@ -68,6 +68,7 @@ impl Committer {
         let mut backoff = Backoff::reconnect();
         let mut attempts: u32 = 0;
         loop {
+            runtime::failpoint::reached("published");
             let now = self.clock.now();
             let watch = self.suspicion.watch(updates, now);
             let attempt = self.ports.ledger.apply_watched(updates, &watch, now);

@@ -131,6 +131,7 @@ impl ScoreWorker {
         let started = Instant::now();
         let applying = self.committer.decide(updates, stop).instrument(tracing::info_span!(parent: &span, "apply"));
         let applied = applying.await?;
+        runtime::failpoint::reached("committed");
         self.metrics.apply_seconds.record(started.elapsed().as_secs_f64(), &[]);
         self.metrics.updates_decided(&applied.outcomes);
         Some(DecidedBatch { batch, outcomes: applied.outcomes, changes: applied.changes, span })

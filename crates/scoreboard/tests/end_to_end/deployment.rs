@@ -85,8 +85,7 @@ impl Deployment {
 
     /// PostgreSQL, Redis and RabbitMQ, one process.
     pub(crate) async fn distributed() -> Self {
-        let (dir, place, settings) = Self::on_servers().await;
-        Self::in_one_process(dir, settings, Some(place)).await
+        Self::distributed_with(&[]).await
     }
 
     /// The same, with settings of its own.
@@ -249,6 +248,11 @@ impl Deployment {
     /// The one process of this deployment.
     pub(crate) fn process(&self) -> &Process {
         &self.processes[0].1
+    }
+
+    /// Takes a setting back; what starts from now on does not have it.
+    pub(crate) fn forget(&mut self, name: &str) {
+        self.settings.retain(|(known, _)| known != name);
     }
 
     /// Starts the one process again, on the same ports and data.
