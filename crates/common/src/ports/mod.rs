@@ -6,6 +6,7 @@
 mod accounts;
 mod authority;
 mod board_rules;
+mod dead_letters;
 mod events;
 mod guard;
 mod health;
@@ -18,6 +19,7 @@ mod truth;
 pub use accounts::{AccountCreated, Accounts, SESSIONS_LISTED};
 pub use authority::{Authority, VerificationKey};
 pub use board_rules::BoardRules;
+pub use dead_letters::{DeadContent, DeadLetter, DeadLetters};
 pub use events::{Event, EventBus, EventStream, Signal};
 pub use guard::{ANSWER_KEPT_S, Admission, AdmissionRequest, Guard, KeyClaim, KeyState, RESERVATION_MS, StoredAnswer};
 pub use health::Dependency;

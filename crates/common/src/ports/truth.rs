@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use super::Source;
 use crate::board::Board;
 use crate::clock::Timestamp;
+use crate::error_code::ErrorCode;
 use crate::ids::{ActionId, BoardId, UserId};
 use crate::receipt::{Outcome, Receipt};
 use crate::score_update::ScoreUpdate;
@@ -71,6 +72,13 @@ pub trait Ledger: Send + Sync {
     /// # Errors
     /// [`StoreError`]; after `Unavailable` the batch may have been committed, and repeating it finds its rows.
     async fn apply_batch(&self, updates: &[ScoreUpdate], now: Timestamp) -> Result<AppliedBatch, StoreError>;
+
+    /// Writes down that an update was decided against without being applied, so that its receipt tells. Does nothing
+    /// where the update has its row already.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn record_refusal(&self, update: &ScoreUpdate, code: ErrorCode, now: Timestamp) -> Result<(), StoreError>;
 }
 
 /// Rows above a version, read with the board's head in one snapshot.

@@ -5,6 +5,7 @@ use std::time::Instant;
 use async_trait::async_trait;
 use common::clock::Timestamp;
 use common::decision::{LedgerRow, Plan, decide};
+use common::error_code::ErrorCode;
 use common::ids::IdempotencyKey;
 use common::ports::{AppliedBatch, Ledger, StoreError};
 use common::score_update::ScoreUpdate;
@@ -43,6 +44,10 @@ impl Ledger for PgStore {
             self.metrics.committed(updates.len(), began.elapsed());
         }
         result
+    }
+
+    async fn record_refusal(&self, update: &ScoreUpdate, code: ErrorCode, now: Timestamp) -> Result<(), StoreError> {
+        self.write_refusal(update, code, now).await
     }
 }
 

@@ -21,6 +21,7 @@ mod issuer_keys;
 mod lease;
 mod ledger;
 mod metrics;
+mod refusals;
 mod schema;
 mod settings;
 pub mod statements;

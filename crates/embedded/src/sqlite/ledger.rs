@@ -11,9 +11,10 @@ use async_trait::async_trait;
 use common::board::ActionRule;
 use common::clock::Timestamp;
 use common::decision::{BoardFacts, DailyPoints, DecidedAction, Facts, LedgerRow, decide};
+use common::error_code::ErrorCode;
 use common::ids::{BoardId, UserId};
 use common::ports::{AppliedBatch, Ledger, StoreError};
-use common::receipt::Receipt;
+use common::receipt::{Receipt, ReceiptStatus};
 use common::score_update::ScoreUpdate;
 use common::standing::BoardChange;
 use rusqlite::types::Value;
@@ -34,6 +35,11 @@ impl Ledger for SqliteStore {
         let updates = updates.to_vec();
         self.writer.run(move |connection| apply(connection, &updates, now)).await
     }
+
+    async fn record_refusal(&self, update: &ScoreUpdate, code: ErrorCode, now: Timestamp) -> Result<(), StoreError> {
+        let update = update.clone();
+        self.writer.run(move |connection| write_refusal(connection, &update, code, now)).await
+    }
 }
 
 fn apply(connection: &Connection, updates: &[ScoreUpdate], now: Timestamp) -> Result<AppliedBatch, Failure> {
@@ -45,6 +51,30 @@ fn apply(connection: &Connection, updates: &[ScoreUpdate], now: Timestamp) -> Re
         write_change(connection, change)?;
     }
     Ok(AppliedBatch { outcomes: plan.outcomes, changes: plan.changes })
+}
+
+fn write_refusal(
+    connection: &Connection,
+    update: &ScoreUpdate,
+    code: ErrorCode,
+    now: Timestamp,
+) -> Result<(), Failure> {
+    let known =
+        connection.prepare_cached("SELECT 1 FROM actions WHERE submission = ?1")?.exists([update.submission.0])?;
+    if known {
+        return Ok(());
+    }
+    let receipt = Receipt {
+        status: ReceiptStatus::Rejected(code),
+        action_id: update.action_id.clone(),
+        board: update.board.clone(),
+        action_type: update.action_type.clone(),
+        points: update.points,
+        new_score: None,
+        version: None,
+        decided_at: Some(now),
+    };
+    write_ledger(connection, std::slice::from_ref(update), &[LedgerRow { update: 0, receipt }])
 }
 
 fn read_facts(connection: &Connection, updates: &[ScoreUpdate], now: Timestamp) -> Result<Facts, Failure> {

@@ -3,11 +3,13 @@
 pub(crate) mod board;
 pub(crate) mod caller_key;
 pub(crate) mod check_config;
+pub(crate) mod dead_letters;
 pub(crate) mod issuer_key;
 pub(crate) mod key;
 pub(crate) mod migrate;
 pub(crate) mod openapi;
 mod password;
+pub(crate) mod rebuild_ranks;
 pub(crate) mod serve;
 pub(crate) mod submit;
 pub(crate) mod user;

@@ -10,6 +10,7 @@ use common::account::{
 use common::board::{ActionRule, Board};
 use common::clock::{Timestamp, UtcDay};
 use common::decision::{BoardFacts, DecidedAction, Facts, decide};
+use common::error_code::ErrorCode;
 use common::ids::{ActionId, ActionType, BoardId, SessionId, UserId};
 use common::ports::{
     AccountCreated, Accounts, AppliedBatch, BoardDigest, Ledger, Profiles, RowPage, StoreError, Truth,
@@ -93,6 +94,30 @@ impl Ledger for MemoryLedger {
             }
         }
         Ok(AppliedBatch { outcomes: plan.outcomes, changes: plan.changes })
+    }
+
+    async fn record_refusal(&self, update: &ScoreUpdate, code: ErrorCode, now: Timestamp) -> Result<(), StoreError> {
+        let mut state = self.0.lock().expect("the lock");
+        if state.decided.iter().any(|action| action.submission == update.submission) {
+            return Ok(());
+        }
+        state.decided.push(DecidedAction {
+            submission: update.submission,
+            user: update.user,
+            idempotency_key: update.idempotency_key.clone(),
+            content_hash: update.content_hash,
+            receipt: Receipt {
+                status: ReceiptStatus::Rejected(code),
+                action_id: update.action_id.clone(),
+                board: update.board.clone(),
+                action_type: update.action_type.clone(),
+                points: update.points,
+                new_score: None,
+                version: None,
+                decided_at: Some(now),
+            },
+        });
+        Ok(())
     }
 }
 
