@@ -32,7 +32,7 @@ pub use data_dir::OpenError;
 pub use pending::MemoryPendingMarks;
 pub use queue::{MemoryQueue, QueueLimits};
 pub use ranks::MemoryRanks;
-pub use sqlite::{DeadLetter, SqliteStore};
+pub use sqlite::{DeadLetter, SqliteDeadLetters, SqliteStore};
 
 use data_dir::DataDir;
 

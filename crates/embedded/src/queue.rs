@@ -295,4 +295,9 @@ impl UpdateSource for MemoryQueue {
             source: Box::new(source),
         })
     }
+
+    /// Nothing was promised for it, and SQLite has one writer: there is no race to wait out.
+    async fn retry_later(&self, _update: &ScoreUpdate, _reason: &str) -> Result<bool, QueueError> {
+        Ok(false)
+    }
 }

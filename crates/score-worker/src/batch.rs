@@ -29,13 +29,35 @@ impl Batch {
         self.deliveries.iter().map(|(tag, _)| *tag).collect()
     }
 
+    /// Takes updates out that another delivery will bring; `places` ascend.
+    pub(crate) fn leave_out(&mut self, places: &[usize]) {
+        if places.is_empty() {
+            return;
+        }
+        let mut first = 0;
+        for (_, count) in &mut self.deliveries {
+            let end = first + *count;
+            *count -= places.iter().filter(|place| (first..end).contains(*place)).count();
+            first = end;
+        }
+        let mut place = 0;
+        self.updates.retain(|_| {
+            place += 1;
+            places.binary_search(&(place - 1)).is_err()
+        });
+    }
+
     /// The deliveries as they came, each with its share of `answers` (one for each update, in the batch's order).
     pub(crate) fn into_answered(self, answers: Vec<Answer>) -> Vec<(Delivery, Vec<Answer>)> {
         let (mut updates, mut answers) = (self.updates.into_iter(), answers.into_iter());
         let mut answered = Vec::with_capacity(self.deliveries.len());
         for (tag, count) in self.deliveries {
             let delivery = Delivery { tag, updates: updates.by_ref().take(count).collect() };
-            answered.push((delivery, answers.by_ref().take(count).collect()));
+            let answers = answers.by_ref().take(count).collect();
+            // All of it was left out: nothing to say yet.
+            if count > 0 {
+                answered.push((delivery, answers));
+            }
         }
         answered
     }

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 /// Why a repair did not come to its end.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum RepairError {
+pub enum RepairError {
     /// The truth or the index failed.
     #[error(transparent)]
     Store(#[from] StoreError),

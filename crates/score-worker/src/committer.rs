@@ -1,5 +1,6 @@
-//! Decides a batch: waits out a database that is away, splits a batch that is refused until the bad update stands
-//! alone.
+//! Decides a batch: waits out a database that is away, splits a batch that is refused or goes on losing races until the
+//! one update that it is about stands alone. What is refused is put aside; what loses its races even alone goes back to
+//! the queue for a while, so that it holds nobody up.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::settings::{WorkerPorts, WorkerSettings};
 use crate::suspicion::Suspicion;
 
-/// Lost races that are tried again at once; after so many the database is taken for overloaded.
+/// Lost races that are tried again at once; one more, and the batch is split.
 const CONFLICTS_AT_ONCE: u32 = 4;
 
 pub(crate) struct Committer {
@@ -33,27 +34,47 @@ enum NotApplied {
     Stopped,
     /// The data itself cannot be taken.
     Refused(StoreError),
+    /// Lost every race, although the database answers.
+    Contested(StoreError),
+}
+
+/// What was decided of a batch.
+#[derive(Default)]
+pub(crate) struct Decided {
+    /// An outcome for each update but those that are postponed, in the batch's order.
+    pub(crate) applied: AppliedBatch,
+    /// Updates by their place in the batch, ascending, that went back to the queue: another delivery brings them.
+    pub(crate) postponed: Vec<usize>,
 }
 
 impl Committer {
     /// Decides every update, each exactly once whatever happened to it before. `None` when `stop` came while a
     /// server was away: some of the batch may be committed, none of it may be acknowledged.
-    pub(crate) async fn decide(&self, updates: &[ScoreUpdate], stop: &CancellationToken) -> Option<AppliedBatch> {
-        let mut decided = AppliedBatch::default();
+    pub(crate) async fn decide(&self, updates: &[ScoreUpdate], stop: &CancellationToken) -> Option<Decided> {
+        let mut decided = Decided::default();
         // Ranges that are left, the next one last. Each is split at most log2 times, so this is bounded.
         let mut left: Vec<Range<usize>> = std::iter::once(0..updates.len()).collect();
         while let Some(range) = left.pop() {
             match self.apply(&updates[range.clone()], stop).await {
                 Ok(applied) => {
-                    decided.outcomes.extend(applied.outcomes);
-                    decided.changes.extend(applied.changes);
+                    decided.applied.outcomes.extend(applied.outcomes);
+                    decided.applied.changes.extend(applied.changes);
                 }
                 Err(NotApplied::Stopped) => return None,
                 Err(NotApplied::Refused(error)) if range.len() == 1 => {
                     let outcome = self.put_aside(&updates[range.start], &error, stop).await?;
-                    decided.outcomes.push(outcome);
+                    decided.applied.outcomes.push(outcome);
                 }
-                Err(NotApplied::Refused(error)) => {
+                Err(NotApplied::Contested(error)) if range.len() == 1 => {
+                    match self.postpone(&updates[range.start], &error, stop).await? {
+                        true => decided.postponed.push(range.start),
+                        false => {
+                            let outcome = self.put_aside(&updates[range.start], &error, stop).await?;
+                            decided.applied.outcomes.push(outcome);
+                        }
+                    }
+                }
+                Err(NotApplied::Refused(error) | NotApplied::Contested(error)) => {
                     tracing::warn!(updates = range.len(), error = %causes(&error), "a batch was refused; splitting it");
                     let middle = range.start + range.len() / 2;
                     left.push(middle..range.end);
@@ -66,7 +87,7 @@ impl Committer {
 
     async fn apply(&self, updates: &[ScoreUpdate], stop: &CancellationToken) -> Result<AppliedBatch, NotApplied> {
         let mut backoff = Backoff::reconnect();
-        let mut attempts: u32 = 0;
+        let (mut attempts, mut conflicts): (u32, u32) = (0, 0);
         loop {
             runtime::failpoint::reached("published");
             let now = self.clock.now();
@@ -81,12 +102,16 @@ impl Committer {
                     return Ok(applied);
                 }
                 Ok(Err(error @ StoreError::Refused { .. })) => return Err(NotApplied::Refused(error)),
+                Ok(Err(error @ StoreError::Conflict { .. })) if conflicts >= CONFLICTS_AT_ONCE => {
+                    return Err(NotApplied::Contested(error));
+                }
                 Ok(Err(error)) => Some(error),
                 Err(_) => None,
             };
             attempts += 1;
             let conflict = matches!(error, Some(StoreError::Conflict { .. }));
-            let wait = if conflict && attempts <= CONFLICTS_AT_ONCE { Duration::ZERO } else { backoff.next_wait() };
+            conflicts += u32::from(conflict);
+            let wait = if conflict { Duration::ZERO } else { backoff.next_wait() };
             tracing::warn!(
                 attempts,
                 updates = updates.len(),
@@ -97,6 +122,31 @@ impl Committer {
             tokio::select! {
                 () = stop.cancelled() => return Err(NotApplied::Stopped),
                 () = tokio::time::sleep(wait) => {}
+            }
+        }
+    }
+
+    /// Hands an update back to the queue for a while. `false`: it has come round too often. `None` when `stop` came before
+    /// that was durable.
+    async fn postpone(&self, update: &ScoreUpdate, error: &StoreError, stop: &CancellationToken) -> Option<bool> {
+        let reason = causes(error);
+        let mut backoff = Backoff::reconnect();
+        loop {
+            let taken =
+                tokio::time::timeout(self.settings.repair_bound, self.ports.source.retry_later(update, &reason));
+            let error = match taken.await {
+                Ok(Ok(taken)) => {
+                    let request_id = &update.request_id;
+                    tracing::warn!(board = %update.board, request_id, taken, reason, "an update is tried again later");
+                    return Some(taken);
+                }
+                Ok(Err(error)) => causes(&error),
+                Err(_) => "no answer in time".to_owned(),
+            };
+            tracing::warn!(request_id = update.request_id, error, "a retry was not taken; trying again");
+            tokio::select! {
+                () = stop.cancelled() => return None,
+                () = tokio::time::sleep(backoff.next_wait()) => {}
             }
         }
     }
@@ -126,7 +176,24 @@ impl Committer {
             reason,
             "an update cannot be committed and was put aside as a dead letter"
         );
+        self.record(update).await;
         Some(Outcome::Rejected { receipt: self.unusable(update), retry_after_s: None })
+    }
+
+    /// Its receipt is to say `rejected`. What the database refuses of the update itself may be refused here too: then the
+    /// dead letter is its only record.
+    async fn record(&self, update: &ScoreUpdate) {
+        let recording = self.ports.ledger.record_refusal(update, ErrorCode::Internal, self.clock.now());
+        let failure = match tokio::time::timeout(self.settings.repair_bound, recording).await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => causes(&error),
+            Err(_) => "no answer in time".to_owned(),
+        };
+        tracing::error!(
+            request_id = update.request_id,
+            error = failure,
+            "a refusal has no receipt, only a dead letter"
+        );
     }
 
     fn unusable(&self, update: &ScoreUpdate) -> Receipt {

@@ -19,6 +19,7 @@ mod committer;
 mod metrics;
 mod positions;
 mod projector;
+pub mod rebuild;
 mod repairs;
 mod settings;
 mod suspicion;

@@ -14,7 +14,7 @@ use tracing::Instrument as _;
 
 use crate::announcer::{Announcer, seconds};
 use crate::batch::{Batch, DecidedBatch};
-use crate::committer::Committer;
+use crate::committer::{Committer, Decided};
 use crate::metrics::Metrics;
 use crate::projector::Projector;
 use crate::repairs::Repairs;
@@ -115,7 +115,7 @@ impl ScoreWorker {
 
     /// `None` when the stop came first.
     async fn decide(&self, deliveries: Vec<Delivery>, stop: &CancellationToken) -> Option<DecidedBatch> {
-        let batch = Batch::of(deliveries);
+        let mut batch = Batch::of(deliveries);
         let updates = batch.updates();
         let span = tracing::info_span!("batch", updates = updates.len());
         match updates {
@@ -130,8 +130,9 @@ impl ScoreWorker {
         self.metrics.batch_size.record(updates.len() as u64, &[]);
         let started = Instant::now();
         let applying = self.committer.decide(updates, stop).instrument(tracing::info_span!(parent: &span, "apply"));
-        let applied = applying.await?;
+        let Decided { applied, postponed } = applying.await?;
         runtime::failpoint::reached("committed");
+        batch.leave_out(&postponed);
         self.metrics.apply_seconds.record(started.elapsed().as_secs_f64(), &[]);
         self.metrics.updates_decided(&applied.outcomes);
         Some(DecidedBatch { batch, outcomes: applied.outcomes, changes: applied.changes, span })

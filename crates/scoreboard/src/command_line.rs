@@ -13,6 +13,7 @@ use crate::commands;
 use crate::commands::audit::AuditArgs;
 use crate::commands::board::BoardCommand;
 use crate::commands::caller_key::CallerKeyCommand;
+use crate::commands::dead_letters::DeadLettersCommand;
 use crate::commands::issuer_key::IssuerKeyCommand;
 use crate::commands::review::ReviewCommand;
 use crate::output::Output;
@@ -61,6 +62,11 @@ enum Command {
     Watch(WatchArgs),
     /// Compares every projection with the truth; exit code 1 when they differ
     Verify(VerifyArgs),
+    /// Builds the ranks in Redis anew from the truth and swaps them in, while everything runs
+    RebuildRanks(RebuildRanksArgs),
+    /// Updates that nobody could apply, put aside for a person to look at
+    #[command(subcommand)]
+    DeadLetters(DeadLettersCommand),
     /// Prints the OpenAPI document of the HTTP interface
     Openapi,
 }
@@ -190,6 +196,13 @@ pub(crate) struct VerifyArgs {
     pub(crate) board: Option<String>,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct RebuildRanksArgs {
+    /// Only this board; all of them when left out
+    #[arg(long)]
+    pub(crate) board: Option<String>,
+}
+
 /// The process from its first line to its exit code.
 pub fn main() -> ExitCode {
     let CommandLine { settings, json, command } = CommandLine::parse();
@@ -223,6 +236,8 @@ async fn run(command: Command, settings: &SettingsArgs, output: Output) -> Resul
         Command::Submit(args) => commands::submit::run(args, output).await,
         Command::Watch(args) => commands::watch::run(args, output).await,
         Command::Verify(args) => commands::verify::run(&sources, args, output).await,
+        Command::RebuildRanks(args) => commands::rebuild_ranks::run(&sources, args, output).await,
+        Command::DeadLetters(command) => commands::dead_letters::run(&sources, command, output).await,
         Command::Openapi => commands::openapi::run(output),
     }
 }

@@ -92,6 +92,10 @@ pub trait UpdateSource: Send + Sync {
 
     /// Puts one update aside for a person to look at, durably, before its delivery is acknowledged.
     async fn dead_letter(&self, update: &ScoreUpdate, reason: &str) -> Result<(), QueueError>;
+
+    /// Hands one update back to be received again after a wait that grows with every time, durably, before its delivery
+    /// is acknowledged. `Ok(false)`: it has come round as often as it may, put it aside.
+    async fn retry_later(&self, update: &ScoreUpdate, reason: &str) -> Result<bool, QueueError>;
 }
 
 /// Which actions were accepted with 202 and are not decided yet: what makes a receipt `pending` and not unknown.

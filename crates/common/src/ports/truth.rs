@@ -9,6 +9,7 @@ use super::Source;
 use crate::board::Board;
 use crate::clock::Timestamp;
 use crate::decision::Watch;
+use crate::error_code::ErrorCode;
 use crate::ids::{ActionId, BoardId, UserId};
 use crate::receipt::{Outcome, Receipt};
 use crate::score_update::ScoreUpdate;
@@ -91,6 +92,13 @@ pub trait Ledger: Send + Sync {
     /// user and slot of `slot_ms` milliseconds (counted from the Unix epoch). Gains only: what takes points away is
     /// left out.
     async fn gains(&self, after: Timestamp, until: Timestamp, slot_ms: i64) -> Result<Vec<Gain>, StoreError>;
+
+    /// Writes down that an update was decided against without being applied, so that its receipt tells. Does nothing
+    /// where the update has its row already.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn record_refusal(&self, update: &ScoreUpdate, code: ErrorCode, now: Timestamp) -> Result<(), StoreError>;
 }
 
 /// Points that a user gained in a slot of time.

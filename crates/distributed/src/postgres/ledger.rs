@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use common::clock::Timestamp;
 use common::decision::{LedgerRow, Plan, Watch, decide};
+use common::error_code::ErrorCode;
 use common::ids::{BoardId, IdempotencyKey, UserId};
 use common::ports::{AppliedBatch, Gain, Ledger, StoreError};
 use common::score_update::ScoreUpdate;
@@ -73,6 +74,10 @@ impl Ledger for PgStore {
             })
         };
         rows.iter().map(gain).collect()
+    }
+
+    async fn record_refusal(&self, update: &ScoreUpdate, code: ErrorCode, now: Timestamp) -> Result<(), StoreError> {
+        self.write_refusal(update, code, now).await
     }
 }
 

@@ -140,6 +140,13 @@ statements! {
         FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::text[], $8::text[],
             $9::bytea[], $10::text[], $11::bigint[], $12::bigint[], $13::timestamptz[], $14::text[]) AS w";
 
+    /// Adds the refusal of an update that no batch could hold, unless the update has its row.
+    WRITE_REFUSAL = "
+        INSERT INTO actions (user_id, submission, board, action_id, action_type, points, proof, idempotency_key,
+            content_hash, outcome, accepted_at, request_id, decided_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+        ON CONFLICT DO NOTHING";
+
     /// Sets scores: absolute values, each with the version that it was reached at.
     WRITE_SCORES = "
         INSERT INTO scores (board, user_id, score, version, updated_at)

@@ -57,6 +57,8 @@ pub(super) struct Session {
     connection: Connection,
     broken: CancellationToken,
     reason: OnceLock<String>,
+    /// What kind of failure ended it.
+    kind: OnceLock<&'static str>,
     unconfirmed: OnceCell<Channel>,
     socket: SocketGuard,
 }
@@ -148,6 +150,7 @@ impl Session {
     pub(super) fn fail(&self, reason: &RabbitError) {
         // The first reason counts; what follows are its consequences.
         let _ = self.reason.set(reason.to_string());
+        let _ = self.kind.set(reason.kind());
         self.broken.cancel();
     }
 
@@ -217,6 +220,7 @@ impl Supervisor {
             connection,
             broken: CancellationToken::new(),
             reason: OnceLock::new(),
+            kind: OnceLock::new(),
             unconfirmed: OnceCell::new(),
             socket,
         };
@@ -256,6 +260,9 @@ impl Supervisor {
         }
         self.metrics.connected(self.role, false);
         self.metrics.blocked(self.role, false);
+        if let Some(kind @ ("unroutable" | "consumer_ended")) = session.kind.get().copied() {
+            self.metrics.topology_repaired(kind);
+        }
         self.report_down(session.reason.get().map_or("closed", String::as_str));
         session.close().await;
     }

@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::clock::Clock;
+use common::ids::SubmissionId;
 use common::ports::{Delivery, DeliveryTag};
 use common::score_update::ScoreUpdate;
 use futures_util::StreamExt as _;
 use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::{FieldTable, ShortString};
 use parking_lot::Mutex;
-use prost::Message as _;
 use runtime::backoff::Backoff;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
@@ -20,9 +20,9 @@ use wire::{DamagedMessage, DecodedBatch, v1};
 use super::Core;
 use super::connection::{RabbitConnection, Session};
 use super::dead_letter::DeadLetters;
-use super::deliveries::{Life, Open, ReplyAddress};
+use super::deliveries::{Arrived, Life, Open, ReplyAddress};
 use super::error::RabbitError;
-use super::message::{self, UPDATES_TYPE};
+use super::message::{self, Failures, UPDATES_TYPE};
 use super::metrics::Metrics;
 
 /// What the source works with.
@@ -116,8 +116,9 @@ impl Consuming {
 
     async fn take(self: &Arc<Self>, arrived: lapin::message::Delivery, life: &Arc<Life>) {
         let tag = DeliveryTag { generation: life.generation, tag: arrived.delivery_tag };
-        life.open.insert(tag.tag, reply_address(&arrived));
-        match read(&arrived) {
+        let content = read(&arrived);
+        life.open.insert(tag.tag, Arrived { reply: reply_address(&arrived), retried: retried(&arrived, &content) });
+        match content {
             Ok(DecodedBatch { updates, damaged }) if damaged.is_empty() => {
                 self.measure_age(&updates);
                 self.hand_over(Delivery { tag, updates }, life).await;
@@ -151,7 +152,7 @@ impl Consuming {
             match content {
                 Ok(DecodedBatch { updates, damaged }) => {
                     for (update, reason) in &damaged {
-                        self.put_update(update, reason).await;
+                        self.put_update(update, &arrived, reason).await;
                     }
                     updates
                 }
@@ -182,12 +183,11 @@ impl Consuming {
         insist(|| letters.put_damaged_message(arrived.data.clone(), &arrived.properties, &reason)).await;
     }
 
-    async fn put_update(&self, update: &v1::ScoreUpdate, reason: &DamagedMessage) {
+    async fn put_update(&self, update: &v1::ScoreUpdate, arrived: &lapin::message::Delivery, reason: &DamagedMessage) {
         tracing::error!(error = %reason, "a damaged update goes to the dead-letter queue");
-        let body = v1::ScoreUpdateBatch { updates: vec![update.clone()] }.encode_to_vec();
         let reason = reason.to_string();
         let letters = &self.dead_letters;
-        insist(|| letters.put_damaged_update(body.clone(), &reason)).await;
+        insist(|| letters.put_damaged_update(update, &arrived.properties, &reason)).await;
     }
 
     fn measure_age(&self, updates: &[ScoreUpdate]) {
@@ -226,6 +226,16 @@ fn read(arrived: &lapin::message::Delivery) -> Result<DecodedBatch, DamagedMessa
         return Err(DamagedMessage::new("type", format!("must be {UPDATES_TYPE}; the message says {said}")));
     }
     wire::decode_updates(&arrived.data)
+}
+
+/// Which update was handed back before. Damaged content has its failures in its headers alone.
+fn retried(
+    arrived: &lapin::message::Delivery,
+    content: &Result<DecodedBatch, DamagedMessage>,
+) -> Option<(SubmissionId, Failures)> {
+    let failures = Failures::of(&arrived.properties);
+    let first = content.as_ref().ok()?.updates.first()?;
+    (failures.attempts > 0).then_some((first.submission, failures))
 }
 
 fn reply_address(arrived: &lapin::message::Delivery) -> Option<ReplyAddress> {

@@ -4,25 +4,32 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::clock::Clock;
-use common::score_update::ScoreUpdate;
+use common::score_update::{ScoreUpdate, TraceContext};
 use lapin::BasicProperties;
 use lapin::types::{FieldTable, ShortString};
+use prost::Message as _;
+use wire::v1;
 
 use super::confirm_window::Outgoing;
 use super::error::RabbitError;
-use super::message::{self, FIRST_FAILED_HEADER, Lasting, REASON_HEADER, UPDATES_TYPE};
+use super::message::{self, Failures, Lasting, REASON_HEADER, UPDATES_TYPE};
 use super::metrics::Metrics;
 use super::publisher::Publisher;
-use super::topology::default_exchange;
+use super::topology::{RETRY_WAITS_MS, default_exchange};
 
 /// The longest reason; a driver's message can be anything.
 const MAX_REASON_CHARS: usize = 1_000;
 
-/// Publishes to the dead-letter queue.
+/// A quarter of an hour of waits; then a person must look.
+const MAX_ATTEMPTS: u32 = 10;
+
+/// Publishes to the dead-letter queue, and to those before it.
 #[derive(Clone)]
 pub(super) struct DeadLetters {
     pub(super) publisher: Publisher,
     pub(super) queue: ShortString,
+    /// Where updates wait to be tried again, the shortest wait first.
+    pub(super) retry: [ShortString; RETRY_WAITS_MS.len()],
     pub(super) clock: Arc<dyn Clock>,
     pub(super) patience: Duration,
     pub(super) metrics: Arc<Metrics>,
@@ -30,16 +37,50 @@ pub(super) struct DeadLetters {
 
 impl DeadLetters {
     /// One update, as a message of its own.
-    pub(super) async fn put_update(&self, update: &ScoreUpdate, reason: &str) -> Result<(), RabbitError> {
-        let headers = message::trace_headers(&update.trace);
-        self.put(wire::encode_updates([update]), UPDATES_TYPE, headers, reason).await?;
+    pub(super) async fn put_update(
+        &self,
+        update: &ScoreUpdate,
+        before: &Failures,
+        reason: &str,
+    ) -> Result<(), RabbitError> {
+        let body = wire::encode_updates([update]);
+        self.put(body, UPDATES_TYPE, message::trace_headers(&update.trace), before, reason).await?;
         self.metrics.dead_lettered("refused");
         Ok(())
     }
 
+    /// One update, to come again after its wait. `false`: it has come round as often as it may.
+    pub(super) async fn postpone(
+        &self,
+        update: &ScoreUpdate,
+        before: &Failures,
+        reason: &str,
+    ) -> Result<bool, RabbitError> {
+        if before.attempts >= MAX_ATTEMPTS {
+            return Ok(false);
+        }
+        let step = usize::try_from(before.attempts).unwrap_or(usize::MAX).min(self.retry.len() - 1);
+        let (body, headers) = (wire::encode_updates([update]), message::trace_headers(&update.trace));
+        self.publish(&self.retry[step], body, UPDATES_TYPE, headers, before, reason).await?;
+        self.metrics.postponed();
+        Ok(true)
+    }
+
     /// One update that cannot be read, as a message of its own.
-    pub(super) async fn put_damaged_update(&self, body: Vec<u8>, reason: &str) -> Result<(), RabbitError> {
-        self.put(body, UPDATES_TYPE, FieldTable::default(), reason).await?;
+    pub(super) async fn put_damaged_update(
+        &self,
+        update: &v1::ScoreUpdate,
+        original: &BasicProperties,
+        reason: &str,
+    ) -> Result<(), RabbitError> {
+        let body = v1::ScoreUpdateBatch { updates: vec![update.clone()] }.encode_to_vec();
+        // Its own trace, where it has one: the message's is that of its first update.
+        let trace = update
+            .trace
+            .as_ref()
+            .map(|trace| TraceContext { traceparent: trace.traceparent.clone(), tracestate: trace.tracestate.clone() });
+        let headers = message::trace_headers(&trace.unwrap_or_default());
+        self.put(body, UPDATES_TYPE, headers, &Failures::of(original), reason).await?;
         self.metrics.dead_lettered("damaged_update");
         Ok(())
     }
@@ -53,7 +94,7 @@ impl DeadLetters {
     ) -> Result<(), RabbitError> {
         let headers = original.headers().clone().unwrap_or_default();
         let message_type = original.kind().as_ref().map_or("", ShortString::as_str);
-        self.put(body, message_type, headers, reason).await?;
+        self.put(body, message_type, headers, &Failures::of(original), reason).await?;
         self.metrics.dead_lettered("damaged_message");
         Ok(())
     }
@@ -62,19 +103,30 @@ impl DeadLetters {
         &self,
         body: Vec<u8>,
         message_type: &str,
+        headers: FieldTable,
+        before: &Failures,
+        reason: &str,
+    ) -> Result<(), RabbitError> {
+        self.publish(&self.queue, body, message_type, headers, before, reason).await
+    }
+
+    async fn publish(
+        &self,
+        queue: &ShortString,
+        body: Vec<u8>,
+        message_type: &str,
         mut headers: FieldTable,
+        before: &Failures,
         reason: &str,
     ) -> Result<(), RabbitError> {
         let now = self.clock.now();
         let reason: String = reason.chars().take(MAX_REASON_CHARS).collect();
         message::put(&mut headers, REASON_HEADER, &reason);
         // One that was tried again and failed again keeps the time of its first failure.
-        if !headers.contains_key(FIRST_FAILED_HEADER) {
-            message::put(&mut headers, FIRST_FAILED_HEADER, &now.to_string());
-        }
+        before.and_one(now).put(&mut headers);
         let outgoing = Outgoing {
             exchange: default_exchange(),
-            routing_key: self.queue.clone(),
+            routing_key: queue.clone(),
             mandatory: true,
             body,
             properties: message::properties(message_type, Lasting::Persistent, now).with_headers(headers),

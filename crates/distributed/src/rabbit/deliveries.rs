@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
+use common::ids::SubmissionId;
 use lapin::Channel;
 use lapin::types::ShortString;
 use parking_lot::Mutex;
 
 use super::connection::Session;
+use super::message::Failures;
 
 /// Where the answers of a delivery go.
 #[derive(Clone, Debug)]
@@ -26,7 +28,16 @@ pub(super) struct Life {
 
 /// Unsettled deliveries by tag, in the order of their arrival.
 #[derive(Default)]
-pub(super) struct Open(Mutex<BTreeMap<u64, Option<ReplyAddress>>>);
+pub(super) struct Open(Mutex<BTreeMap<u64, Arrived>>);
+
+/// What is kept of a delivery until it is settled.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Arrived {
+    /// Where its answers go.
+    pub(super) reply: Option<ReplyAddress>,
+    /// Only a message that was handed back, which carries one update: which, and what it says of its failures.
+    pub(super) retried: Option<(SubmissionId, Failures)>,
+}
 
 /// How to settle deliveries with the fewest frames.
 #[derive(Debug, PartialEq, Eq, Default)]
@@ -39,13 +50,20 @@ pub(super) struct Acknowledgements {
 
 impl Open {
     /// A delivery has arrived.
-    pub(super) fn insert(&self, tag: u64, reply: Option<ReplyAddress>) {
-        self.0.lock().insert(tag, reply);
+    pub(super) fn insert(&self, tag: u64, arrived: Arrived) {
+        self.0.lock().insert(tag, arrived);
+    }
+
+    /// What an open update's message says of its earlier failures. Looks at all that prefetch allows: for what is rare.
+    pub(super) fn failures(&self, submission: SubmissionId) -> Option<Failures> {
+        let open = self.0.lock();
+        let mut retried = open.values().filter_map(|arrived| arrived.retried.as_ref());
+        retried.find(|(found, _)| *found == submission).map(|(_, failures)| failures.clone())
     }
 
     /// Where a delivery's answers go. `None`: settled, or nobody asked for them.
     pub(super) fn reply_address(&self, tag: u64) -> Option<ReplyAddress> {
-        self.0.lock().get(&tag).cloned().flatten()
+        self.0.lock().get(&tag).and_then(|arrived| arrived.reply.clone())
     }
 
     /// Takes deliveries out. An acknowledgement of many covers every older one, so it is used only as far as all
@@ -75,7 +93,7 @@ mod tests {
 
     fn open(tags: impl IntoIterator<Item = u64>) -> Open {
         let open = Open::default();
-        tags.into_iter().for_each(|tag| open.insert(tag, None));
+        tags.into_iter().for_each(|tag| open.insert(tag, Arrived::default()));
         open
     }
 

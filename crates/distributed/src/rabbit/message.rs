@@ -18,6 +18,51 @@ pub(super) const REASON_HEADER: &str = "scoreboard-reason";
 /// When it first failed: RFC 3339.
 pub(super) const FIRST_FAILED_HEADER: &str = "scoreboard-first-failed-at";
 
+/// How often it was tried.
+pub(super) const ATTEMPTS_HEADER: &str = "scoreboard-attempts";
+
+/// What a message says of its earlier failures.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Failures {
+    /// How often it was tried in vain.
+    pub(super) attempts: u32,
+    /// When it failed first.
+    pub(super) first_at: Option<Timestamp>,
+}
+
+impl Failures {
+    /// As the headers say; none where they say nothing.
+    pub(super) fn of(properties: &BasicProperties) -> Self {
+        let Some(headers) = properties.headers() else { return Self::default() };
+        let attempts = match headers.inner().get(ATTEMPTS_HEADER) {
+            Some(AMQPValue::LongUInt(attempts)) => *attempts,
+            Some(AMQPValue::LongInt(attempts)) => u32::try_from(*attempts).unwrap_or(0),
+            Some(AMQPValue::LongLongInt(attempts)) => u32::try_from(*attempts).unwrap_or(0),
+            _ => 0,
+        };
+        let first_at = text(headers, FIRST_FAILED_HEADER).and_then(|at| Timestamp::parse_rfc3339(&at).ok());
+        Self { attempts, first_at }
+    }
+
+    /// One more, now.
+    pub(super) fn and_one(&self, now: Timestamp) -> Self {
+        Self { attempts: self.attempts.saturating_add(1), first_at: self.first_at.or(Some(now)) }
+    }
+
+    /// Writes the headers.
+    pub(super) fn put(&self, headers: &mut FieldTable) {
+        headers.insert(ShortString::from(ATTEMPTS_HEADER), AMQPValue::LongUInt(self.attempts));
+        if let Some(at) = self.first_at {
+            put(headers, FIRST_FAILED_HEADER, &at.to_string());
+        }
+    }
+}
+
+/// A header that is a text.
+pub(super) fn text(headers: &FieldTable, name: &str) -> Option<String> {
+    headers.inner().get(name)?.as_long_string().map(ToString::to_string)
+}
+
 /// AMQP's delivery modes.
 #[derive(Clone, Copy)]
 pub(super) enum Lasting {

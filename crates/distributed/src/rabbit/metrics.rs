@@ -18,6 +18,8 @@ pub(super) struct Metrics {
     submit_failures: Counter<u64>,
     age_seconds: Histogram<f64>,
     dead_letters: Counter<u64>,
+    postponed: Counter<u64>,
+    topology_repairs: Counter<u64>,
     event_gaps: Counter<u64>,
 }
 
@@ -56,6 +58,14 @@ impl Metrics {
                 .u64_counter("scoreboard_queue_dead_letters")
                 .with_description("Messages set aside for a person, by why")
                 .build(),
+            topology_repairs: meter
+                .u64_counter("scoreboard_queue_topology_repairs")
+                .with_description("Times that a queue of ours was missing and was declared anew, by how it was noticed")
+                .build(),
+            postponed: meter
+                .u64_counter("scoreboard_queue_postponed")
+                .with_description("Updates that were handed back to be tried again later")
+                .build(),
             event_gaps: meter
                 .u64_counter("scoreboard_queue_event_gaps")
                 .with_description("Times that events may have been missed, by why")
@@ -89,6 +99,14 @@ impl Metrics {
 
     pub(super) fn dead_lettered(&self, why: &'static str) {
         self.dead_letters.add(1, &[KeyValue::new("why", why)]);
+    }
+
+    pub(super) fn topology_repaired(&self, noticed_by: &'static str) {
+        self.topology_repairs.add(1, &[KeyValue::new("noticed_by", noticed_by)]);
+    }
+
+    pub(super) fn postponed(&self) {
+        self.postponed.add(1, &[]);
     }
 
     pub(super) fn gap(&self, why: &'static str) {

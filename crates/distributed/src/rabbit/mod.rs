@@ -8,7 +8,8 @@
 //! - `topology`: queues and exchanges
 //! - `confirm_window`, `publisher`: publishing with many confirms outstanding
 //! - `queue`: [`RabbitQueue`], the gateway's end; `consumer`, `deliveries`, `source`: [`RabbitSource`], the worker's
-//! - `dead_letter`: what a person must look at
+//! - `dead_letter`: what a person must look at, and what waits to be tried again; `dead_letter_office`:
+//!   [`RabbitDeadLetters`], the operator's look at it
 //! - `bus`: [`RabbitBus`]; `dependency`: [`RabbitDependency`]
 
 use std::sync::{Arc, OnceLock};
@@ -24,6 +25,7 @@ mod confirm_window;
 mod connection;
 mod consumer;
 mod dead_letter;
+mod dead_letter_office;
 mod deliveries;
 mod dependency;
 mod error;
@@ -36,6 +38,7 @@ mod source;
 mod topology;
 
 pub use bus::RabbitBus;
+pub use dead_letter_office::RabbitDeadLetters;
 pub use dependency::RabbitDependency;
 pub use queue::RabbitQueue;
 pub use settings::{RabbitSettings, RabbitUrlError};
@@ -105,6 +108,12 @@ impl Rabbit {
         RabbitBus::new(Arc::clone(&self.core))
     }
 
+    /// The dead letters, for the operator.
+    #[must_use]
+    pub fn dead_letters(&self) -> RabbitDeadLetters {
+        RabbitDeadLetters::new(Arc::clone(&self.core))
+    }
+
     /// The broker as readiness sees it.
     #[must_use]
     pub fn dependency(&self) -> RabbitDependency {
@@ -145,6 +154,7 @@ impl Core {
         DeadLetters {
             publisher: self.publisher(),
             queue: self.names.dead.clone(),
+            retry: self.names.retry.clone(),
             clock: Arc::clone(&self.clock),
             patience: self.settings.confirm_timeout,
             metrics: Arc::clone(&self.metrics),

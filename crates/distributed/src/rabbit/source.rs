@@ -24,8 +24,8 @@ use super::consumer::Intake;
 use super::dead_letter::DeadLetters;
 use super::deliveries::{Life, ReplyAddress};
 use super::error::RabbitError;
-use super::message::{self, ANSWERS_TYPE, Lasting};
-use super::topology::{DEAD, UPDATES, default_exchange};
+use super::message::{self, ANSWERS_TYPE, Failures, Lasting};
+use super::topology::{DEAD, RETRY, UPDATES, default_exchange};
 
 /// How long an answer may take; the client's request waits for it, and the queue behind it.
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(250);
@@ -97,6 +97,11 @@ impl RabbitSource {
     /// The session that a tag is of, unless it has ended.
     fn life(&self, tag: DeliveryTag) -> Option<Arc<Life>> {
         self.current.lock().clone().filter(|life| life.generation == tag.generation)
+    }
+
+    fn failures(&self, update: &ScoreUpdate) -> Failures {
+        let life = self.current.lock().clone();
+        life.and_then(|life| life.open.failures(update.submission)).unwrap_or_default()
     }
 
     async fn send_answers(&self, reply: ReplyAddress, body: Vec<u8>) -> Result<(), RabbitError> {
@@ -181,6 +186,14 @@ impl UpdateSource for RabbitSource {
     }
 
     async fn dead_letter(&self, update: &ScoreUpdate, reason: &str) -> Result<(), QueueError> {
-        self.dead_letters.put_update(update, reason).await.map_err(|error| error.at(DEAD, "take a dead letter"))
+        let failures = self.failures(update);
+        let put = self.dead_letters.put_update(update, &failures, reason).await;
+        put.map_err(|error| error.at(DEAD, "take a dead letter"))
+    }
+
+    async fn retry_later(&self, update: &ScoreUpdate, reason: &str) -> Result<bool, QueueError> {
+        let failures = self.failures(update);
+        let put = self.dead_letters.postpone(update, &failures, reason).await;
+        put.map_err(|error| error.at(RETRY, "take an update that is to wait"))
     }
 }

@@ -14,6 +14,8 @@ use super::error::RabbitError;
 
 pub(super) const UPDATES: &str = "score.updates";
 pub(super) const DEAD: &str = "score.updates.dead";
+/// What errors call the queues before the dead one.
+pub(super) const RETRY: &str = "score.updates.retry";
 pub(super) const EVENTS: &str = "scoreboard.events";
 
 /// Whole requeues count as deliveries, so a worker that restarts often must not dead-letter good work; the worker
@@ -26,6 +28,10 @@ const MAX_EVENTS_WAITING: i32 = 10_000;
 /// Milliseconds. As above.
 const EVENT_TTL_MS: i32 = 60_000;
 
+/// How long an update waits before it is tried again, milliseconds, by how often it was tried; the last for all after.
+/// One queue for each, because a queue lets go of its oldest message only: a long wait must not hold up a short one.
+pub(super) const RETRY_WAITS_MS: [u32; 4] = [1_000, 5_000, 30_000, 120_000];
+
 /// The names of everything, with the prefix.
 #[derive(Clone, Debug)]
 pub(super) struct Names {
@@ -33,6 +39,8 @@ pub(super) struct Names {
     pub(super) updates: ShortString,
     /// The queue of what a person must look at.
     pub(super) dead: ShortString,
+    /// Where an update waits, one queue for each of [`RETRY_WAITS_MS`].
+    pub(super) retry: [ShortString; RETRY_WAITS_MS.len()],
     /// The fanout exchange of events.
     pub(super) events: ShortString,
 }
@@ -40,7 +48,12 @@ pub(super) struct Names {
 impl Names {
     pub(super) fn new(prefix: &str) -> Self {
         let name = |suffix: &str| ShortString::from(format!("{prefix}{suffix}"));
-        Self { updates: name(UPDATES), dead: name(DEAD), events: name(EVENTS) }
+        Self {
+            updates: name(UPDATES),
+            dead: name(DEAD),
+            retry: RETRY_WAITS_MS.map(|ms| name(&format!("{UPDATES}.retry.{ms}"))),
+            events: name(EVENTS),
+        }
     }
 }
 
@@ -53,6 +66,9 @@ pub(super) fn default_exchange() -> ShortString {
 pub(super) async fn declare(session: &Session, names: &Names) -> Result<(), RabbitError> {
     declare_queue(session, &names.dead, dead_arguments()).await?;
     declare_queue(session, &names.updates, updates_arguments(names)).await?;
+    for (queue, wait_ms) in names.retry.iter().zip(RETRY_WAITS_MS) {
+        declare_queue(session, queue, retry_arguments(names, wait_ms)).await?;
+    }
     let channel = session.channel().await?;
     let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
     channel.exchange_declare(names.events.clone(), ExchangeKind::Fanout, options, FieldTable::default()).await?;
@@ -81,6 +97,18 @@ fn updates_arguments(names: &Names) -> FieldTable {
         ("x-dead-letter-exchange", text("")),
         ("x-dead-letter-routing-key", text(names.dead.as_str())),
         // At least once needs a source that refuses publishers when it is full.
+        ("x-dead-letter-strategy", text("at-least-once")),
+        ("x-overflow", text("reject-publish")),
+    ])
+}
+
+/// What has waited goes back to the updates.
+fn retry_arguments(names: &Names, wait_ms: u32) -> FieldTable {
+    table([
+        ("x-queue-type", text("quorum")),
+        ("x-message-ttl", AMQPValue::LongUInt(wait_ms)),
+        ("x-dead-letter-exchange", text("")),
+        ("x-dead-letter-routing-key", text(names.updates.as_str())),
         ("x-dead-letter-strategy", text("at-least-once")),
         ("x-overflow", text("reject-publish")),
     ])

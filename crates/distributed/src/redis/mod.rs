@@ -17,7 +17,7 @@ pub use guard::RedisGuard;
 pub use link::{RedisFailure, RedisLink, RedisSettings, RedisUrlError};
 pub use pending_marks::RedisPendingMarks;
 pub use profiles::RedisProfiles;
-pub use ranks::RedisRanks;
+pub use ranks::{RebuiltRanks, RedisRanks, Swap};
 
 /// The name of this store in errors and in `/readyz`.
 const STORE: &str = "redis";

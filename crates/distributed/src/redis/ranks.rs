@@ -7,11 +7,14 @@
 //! | `leaderboard:{<board>}:version` | `epoch.version`; missing while nothing is held and during a fill |
 //! | `leaderboard:{<board>}:fill` | the filler's name, gone after 10 s of its silence |
 //!
+//! `leaderboard:{<board>}:rebuild:…` are the same keys of an index that is rebuilt beside the live one.
+//!
 //! Every operation is one script, so that version and lines are of one state and Redis may forget everything between
 //! two of them. The version key is what makes the rest count: a fill takes it away first and sets it last, so that
 //! neither a reader nor the next filler ever trusts what a fill left half done.
 
 mod lines;
+mod rebuilding;
 
 use std::time::Duration;
 
@@ -25,6 +28,7 @@ use uuid::Uuid;
 
 use super::{RedisLink, STORE};
 use lines::{Unholdable, add_rows, check_version, read_placements, read_state};
+pub use rebuilding::{RebuiltRanks, Swap};
 
 /// After this much silence of a filler another one may take over.
 const FILL_SILENCE: Duration = Duration::from_secs(10);
@@ -50,6 +54,8 @@ struct Scripts {
 pub struct RedisRanks {
     link: RedisLink,
     scripts: Scripts,
+    /// Between a board and the rest of its keys' names: empty for the live index.
+    place: &'static str,
 }
 
 impl RedisRanks {
@@ -66,7 +72,20 @@ impl RedisRanks {
             count: script!("count.lua"),
             scores_at: script!("scores_at.lua"),
         };
-        Self { link, scripts }
+        Self { link, scripts, place: "" }
+    }
+
+    fn key(&self, board: &BoardId, what: &str) -> String {
+        format!("leaderboard:{{{board}}}:{}{what}", self.place)
+    }
+
+    /// A call with the four keys in the order that `rows.lua` gives them.
+    fn on<'s>(&self, script: &'s Script, board: &BoardId) -> ScriptInvocation<'s> {
+        let mut call = script.key(self.key(board, "scores"));
+        for what in ["members", "version", "fill"] {
+            call.key(self.key(board, what));
+        }
+        call
     }
 
     fn call_timeout(&self) -> Duration {
@@ -78,24 +97,9 @@ impl RedisRanks {
     async fn distrust(&self, board: &BoardId) -> Result<(), StoreError> {
         tracing::warn!(%board, "the ranks in redis contradict themselves and are thrown away");
         let mut pipe = redis::pipe();
-        pipe.del(version_key(board)).ignore();
+        pipe.del(self.key(board, "version")).ignore();
         Ok(self.link.query("distrust_ranks", self.call_timeout(), &pipe).await?)
     }
-}
-
-fn version_key(board: &BoardId) -> String {
-    format!("leaderboard:{{{board}}}:version")
-}
-
-fn fill_key(board: &BoardId) -> String {
-    format!("leaderboard:{{{board}}}:fill")
-}
-
-/// A call with the four keys in the order that `rows.lua` gives them.
-fn on<'s>(script: &'s Script, board: &BoardId) -> ScriptInvocation<'s> {
-    let mut call = script.key(format!("leaderboard:{{{board}}}:scores"));
-    call.key(format!("leaderboard:{{{board}}}:members")).key(version_key(board)).key(fill_key(board));
-    call
 }
 
 fn refused(unholdable: Unholdable) -> StoreError {
@@ -119,7 +123,7 @@ fn step(done: u8) -> FillStep {
 impl RankIndex for RedisRanks {
     async fn state(&self, board: &BoardId) -> Result<IndexState, StoreError> {
         let mut pipe = redis::pipe();
-        pipe.mget(&[version_key(board), fill_key(board)]);
+        pipe.mget(&[self.key(board, "version"), self.key(board, "fill")]);
         let call = self.link.query::<((Option<String>, Option<String>),)>("rank_state", self.call_timeout(), &pipe);
         Ok(match call.await?.0 {
             (Some(state), _) => IndexState::At(state_of(&state)?),
@@ -130,7 +134,7 @@ impl RankIndex for RedisRanks {
 
     async fn apply(&self, change: &BoardChange) -> Result<Projected, StoreError> {
         check_version(change.to).map_err(refused)?;
-        let mut call = on(&self.scripts.apply, &change.board);
+        let mut call = self.on(&self.scripts.apply, &change.board);
         call.arg(change.epoch.as_str()).arg(change.from.0).arg(change.to.0);
         add_rows(&mut call, &change.rows).map_err(refused)?;
         let (standing, state, ranks) =
@@ -157,14 +161,14 @@ impl RankIndex for RedisRanks {
         filler: Uuid,
     ) -> Result<FillStart, StoreError> {
         check_version(head).map_err(refused)?;
-        let mut call = on(&self.scripts.begin_fill, board);
+        let mut call = self.on(&self.scripts.begin_fill, board);
         call.arg(epoch.as_str()).arg(head.0).arg(filler.to_string()).arg(FILL_SILENCE.as_millis() as u64);
         let from = self.link.invoke::<i64>("begin_fill", self.call_timeout(), &call).await?;
         Ok(u64::try_from(from).map_or(FillStart::Busy, |from| FillStart::From(Version(from))))
     }
 
     async fn fill(&self, board: &BoardId, filler: Uuid, rows: &[ScoreRow]) -> Result<FillStep, StoreError> {
-        let mut call = on(&self.scripts.fill, board);
+        let mut call = self.on(&self.scripts.fill, board);
         call.arg(filler.to_string()).arg(FILL_SILENCE.as_millis() as u64).arg("");
         add_rows(&mut call, rows).map_err(refused)?;
         Ok(step(self.link.invoke("fill", self.link.settings().fill_timeout, &call).await?))
@@ -172,13 +176,13 @@ impl RankIndex for RedisRanks {
 
     async fn finish_fill(&self, board: &BoardId, filler: Uuid, state: &StatePoint) -> Result<FillStep, StoreError> {
         check_version(state.version).map_err(refused)?;
-        let mut call = on(&self.scripts.finish_fill, board);
+        let mut call = self.on(&self.scripts.finish_fill, board);
         call.arg(filler.to_string()).arg(state.to_string());
         Ok(step(self.link.invoke("finish_fill", self.call_timeout(), &call).await?))
     }
 
     async fn top(&self, board: &BoardId, limit: usize) -> Result<Option<(StatePoint, Vec<Placement>)>, StoreError> {
-        let mut call = on(&self.scripts.top, board);
+        let mut call = self.on(&self.scripts.top, board);
         call.arg(limit);
         let answer: Option<(String, Vec<String>)> = self.link.invoke("top_ranks", self.call_timeout(), &call).await?;
         let Some((state, lines)) = answer else { return Ok(None) };
@@ -196,7 +200,7 @@ impl RankIndex for RedisRanks {
         user: UserId,
         around: usize,
     ) -> Result<Option<(StatePoint, Option<Neighborhood<Placement>>)>, StoreError> {
-        let mut call = on(&self.scripts.neighborhood, board);
+        let mut call = self.on(&self.scripts.neighborhood, board);
         call.arg(user.to_string()).arg(around);
         let answer: Option<(String, i64, u64, Vec<String>)> =
             self.link.invoke("neighborhood", self.call_timeout(), &call).await?;
@@ -215,7 +219,7 @@ impl RankIndex for RedisRanks {
     }
 
     async fn scores_at(&self, board: &BoardId, ranks: &[u64]) -> Result<Option<ScoresAt>, StoreError> {
-        let mut call = on(&self.scripts.scores_at, board);
+        let mut call = self.on(&self.scripts.scores_at, board);
         for rank in ranks {
             call.arg(*rank);
         }
@@ -235,7 +239,7 @@ impl RankIndex for RedisRanks {
     }
 
     async fn count(&self, board: &BoardId) -> Result<Option<(StatePoint, u64)>, StoreError> {
-        let call = on(&self.scripts.count, board);
+        let call = self.on(&self.scripts.count, board);
         let answer: Option<(String, u64)> = self.link.invoke("count_ranks", self.call_timeout(), &call).await?;
         answer.map(|(state, players)| Ok((state_of(&state)?, players))).transpose()
     }

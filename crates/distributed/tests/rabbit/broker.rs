@@ -71,7 +71,9 @@ impl Place {
 impl Drop for Place {
     /// The broker may be somebody's: leave nothing.
     fn drop(&mut self) {
-        let (queues, exchange) = ([self.updates(), self.dead()], format!("{}scoreboard.events", self.prefix));
+        let waits = [1_000, 5_000, 30_000, 120_000].map(|ms| format!("{}.retry.{ms}", self.updates()));
+        let queues: Vec<String> = waits.into_iter().chain([self.updates(), self.dead()]).collect();
+        let exchange = format!("{}scoreboard.events", self.prefix);
         let cleaned = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
@@ -132,7 +134,12 @@ impl Look {
     }
 
     pub(crate) async fn publish(&self, queue: &str, message_type: &str, body: &[u8]) {
-        let properties = BasicProperties::default().with_type(message_type.into()).with_delivery_mode(2);
+        self.publish_with(queue, message_type, body, FieldTable::default()).await;
+    }
+
+    pub(crate) async fn publish_with(&self, queue: &str, message_type: &str, body: &[u8], headers: FieldTable) {
+        let properties =
+            BasicProperties::default().with_type(message_type.into()).with_delivery_mode(2).with_headers(headers);
         self.channel
             .basic_publish("".into(), queue.into(), BasicPublishOptions::default(), body, properties)
             .await

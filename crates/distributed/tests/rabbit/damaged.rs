@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use common::ports::UpdateSource as _;
+use common::ports::{DeadContent, DeadLetters as _, UpdateSource as _};
 use prost::Message as _;
 use testkit::waiting::{SOON, within};
 use wire::v1;
@@ -92,4 +92,89 @@ async fn an_update_that_is_put_aside_is_found_with_its_reason() {
 fn update_like(dead: &lapin::message::BasicGetMessage, n: usize) -> common::score_update::ScoreUpdate {
     let found = wire::decode_updates(&dead.delivery.data).unwrap().updates.remove(0);
     common::score_update::ScoreUpdate { submission: found.submission, request_id: found.request_id, ..update(n) }
+}
+
+#[tokio::test]
+async fn an_update_that_is_handed_back_comes_again_after_its_wait_and_counts_its_tries() {
+    let (place, look) = (Place::new(), Look::new().await);
+    let rabbit = place.rabbit().await;
+    let source = rabbit.source();
+    look.publish(&place.updates(), UPDATES_TYPE, &wire::encode_updates([&update(1), &update(2)])).await;
+    let first = within(SOON, "work", source.receive(10, Duration::ZERO)).await.unwrap();
+    let contested = first[0].updates[0].clone();
+    assert!(source.retry_later(&contested, "a lost race").await.expect("retry_later"));
+    source.acknowledge(&[first[0].tag]).await.unwrap();
+    let handed_back = std::time::Instant::now();
+    // A message behind it is not held up.
+    look.publish(&place.updates(), UPDATES_TYPE, &wire::encode_updates([&update(3)])).await;
+    let next = within(SOON, "the one behind", source.receive(10, Duration::ZERO)).await.unwrap();
+    assert_eq!(next[0].updates[0].action_id.as_str(), "action-3");
+    source.acknowledge(&[next[0].tag]).await.unwrap();
+    let again = within(SOON, "the one that waited", source.receive(10, Duration::ZERO)).await.unwrap();
+    assert!(handed_back.elapsed() >= Duration::from_millis(900), "{:?}", handed_back.elapsed());
+    assert_eq!(again[0].updates, [contested.clone()]);
+    // Its next failure knows of the first one.
+    source.dead_letter(&contested, "in vain").await.unwrap();
+    source.acknowledge(&[again[0].tag]).await.unwrap();
+    let letters = rabbit.dead_letters().list(10).await.expect("list");
+    assert_eq!(letters.len(), 1);
+    assert_eq!((letters[0].attempts, letters[0].reason.as_str()), (2, "in vain"));
+    assert!(letters[0].first_failed_at.is_some());
+    rabbit.close().await;
+    look.ready(&place.updates(), 0).await;
+}
+
+#[tokio::test]
+async fn a_long_wait_holds_up_no_short_one_and_rounds_end() {
+    let (place, look) = (Place::new(), Look::new().await);
+    let rabbit = place.rabbit().await;
+    let source = rabbit.source();
+    let mut tried = Vec::new();
+    for attempts in [2, 0, 10] {
+        let headers = lapin::types::FieldTable::from(std::collections::BTreeMap::from([(
+            "scoreboard-attempts".into(),
+            lapin::types::AMQPValue::LongUInt(attempts),
+        )]));
+        let body = wire::encode_updates([&update(attempts as usize)]);
+        look.publish_with(&place.updates(), UPDATES_TYPE, &body, headers).await;
+        let delivery = within(SOON, "work", source.receive(10, Duration::ZERO)).await.unwrap();
+        tried.push(source.retry_later(&delivery[0].updates[0], "again").await.expect("retry_later"));
+        source.acknowledge(&[delivery[0].tag]).await.unwrap();
+    }
+    assert_eq!(tried, [true, true, false], "after ten tries a person must look");
+    // Tried twice before: 30 s. Handed back earlier than the one that waits a second.
+    let next = within(SOON, "the short wait", source.receive(10, Duration::ZERO)).await.unwrap();
+    assert_eq!(next[0].updates[0].action_id.as_str(), "action-0");
+    assert_eq!(look.counts(&format!("{}.retry.30000", place.updates())).await.0, 1);
+}
+
+#[tokio::test]
+async fn the_operator_lists_shows_retries_and_drops_letters() {
+    let (place, look) = (Place::new(), Look::new().await);
+    let rabbit = place.rabbit().await;
+    let (source, letters) = (rabbit.source(), rabbit.dead_letters());
+    for n in 0..3 {
+        source.dead_letter(&update(n), &format!("reason {n}")).await.unwrap();
+    }
+    look.publish(&place.updates(), UPDATES_TYPE, b"no protobuf at all").await;
+    look.ready(&place.dead(), 4).await;
+    let listed = letters.list(10).await.expect("list");
+    assert_eq!(listed.len(), 4);
+    assert_eq!(listed[0].traceparent, update(0).trace.traceparent);
+    assert_eq!(letters.list(2).await.expect("list")[..], listed[..2], "a look changes nothing");
+    assert_eq!(letters.find(&listed[1].id).await.expect("find").as_ref(), Some(&listed[1]));
+    assert_eq!(letters.find("nobody").await.expect("find"), None);
+    assert!(matches!(&listed[3].content, DeadContent::Damaged { body, .. } if body == b"no protobuf at all"));
+
+    let DeadContent::Update(dead) = &listed[1].content else { panic!("an update") };
+    assert!(letters.retry(&listed[1].id).await.expect("retry"));
+    let again = within(SOON, "the letter", source.receive(10, Duration::ZERO)).await.unwrap();
+    let update = &again[0].updates[0];
+    assert_ne!(update.submission, dead.submission, "a new acceptance: the refusal of the old one is on record");
+    assert_eq!(update.action_id, dead.action_id);
+    assert!(letters.discard(&listed[3].id).await.expect("discard"));
+    assert!(!letters.discard(&listed[3].id).await.expect("discard"), "it is gone");
+    look.ready(&place.dead(), 2).await;
+    let rest: Vec<_> = letters.list(10).await.expect("list").into_iter().map(|letter| letter.id).collect();
+    assert_eq!(rest, [listed[0].id.clone(), listed[2].id.clone()]);
 }

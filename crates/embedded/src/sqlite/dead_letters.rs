@@ -1,9 +1,14 @@
 //! Updates that no transaction takes, kept for a person to look at.
 
-use common::clock::Timestamp;
-use common::ports::StoreError;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use common::clock::{Clock, Timestamp};
+use common::ids::SubmissionId;
+use common::ports::{DeadContent, DeadLetters, Ledger as _, QueueError, StoreError};
 use common::score_update::{ScoreUpdate, TraceContext};
 use rusqlite::{Connection, Row, params};
+use uuid::Uuid;
 
 use super::columns;
 use super::failure::Failure;
@@ -38,6 +43,87 @@ impl SqliteStore {
     /// [`StoreError`].
     pub async fn dead_letters(&self, after: i64, limit: usize) -> Result<Vec<DeadLetter>, StoreError> {
         self.readers.run(move |connection| list(connection, after, limit)).await
+    }
+}
+
+/// Dead letters beside the process that serves, if there is one.
+///
+/// The queue is in that process's memory, so a letter that is tried again is decided right here, in the same
+/// transaction as any other update; a running process hears of it when it compares itself with the truth.
+pub struct SqliteDeadLetters {
+    store: Arc<SqliteStore>,
+    clock: Arc<dyn Clock>,
+}
+
+impl SqliteDeadLetters {
+    /// On a store that is shared with others.
+    #[must_use]
+    pub fn new(store: Arc<SqliteStore>, clock: Arc<dyn Clock>) -> Self {
+        Self { store, clock }
+    }
+
+    async fn one(&self, id: &str) -> Result<Option<DeadLetter>, StoreError> {
+        let Ok(id) = id.parse::<i64>() else { return Ok(None) };
+        let found = self.store.dead_letters(id.saturating_sub(1), 1).await?;
+        Ok(found.into_iter().find(|letter| letter.id == id))
+    }
+
+    async fn remove(&self, id: i64) -> Result<bool, StoreError> {
+        let remove = move |connection: &Connection| {
+            Ok::<_, Failure>(connection.execute("DELETE FROM dead_letters WHERE id = ?1", [id])? == 1)
+        };
+        self.store.writer.run(remove).await
+    }
+
+    async fn decide_again(&self, letter: DeadLetter) -> Result<(), StoreError> {
+        // The ledger knows the refusal of the old submission.
+        let update = ScoreUpdate { submission: SubmissionId(Uuid::now_v7()), ..letter.update };
+        self.store.apply_batch(&[update], self.clock.now()).await?;
+        // Should this be lost, another try finds that the action was used.
+        self.remove(letter.id).await?;
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl DeadLetters for SqliteDeadLetters {
+    async fn list(&self, limit: usize) -> Result<Vec<common::ports::DeadLetter>, QueueError> {
+        let letters = self.store.dead_letters(0, limit).await.map_err(|error| at("list", error))?;
+        Ok(letters.into_iter().map(Into::into).collect())
+    }
+
+    async fn find(&self, id: &str) -> Result<Option<common::ports::DeadLetter>, QueueError> {
+        Ok(self.one(id).await.map_err(|error| at("show a letter", error))?.map(Into::into))
+    }
+
+    async fn retry(&self, id: &str) -> Result<bool, QueueError> {
+        let retry = async {
+            let Some(letter) = self.one(id).await? else { return Ok(false) };
+            self.decide_again(letter).await.map(|()| true)
+        };
+        retry.await.map_err(|error| at("decide a letter again", error))
+    }
+
+    async fn discard(&self, id: &str) -> Result<bool, QueueError> {
+        let Ok(id) = id.parse() else { return Ok(false) };
+        self.remove(id).await.map_err(|error| at("drop a letter", error))
+    }
+}
+
+fn at(operation: &'static str, error: StoreError) -> QueueError {
+    QueueError { queue: "score.updates.dead", operation, source: Box::new(error) }
+}
+
+impl From<DeadLetter> for common::ports::DeadLetter {
+    fn from(letter: DeadLetter) -> Self {
+        Self {
+            id: letter.id.to_string(),
+            reason: letter.reason,
+            first_failed_at: Some(letter.put_aside_at),
+            attempts: 1,
+            traceparent: letter.update.trace.traceparent.clone(),
+            content: DeadContent::Update(Box::new(letter.update)),
+        }
     }
 }
 

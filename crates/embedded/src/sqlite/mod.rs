@@ -19,5 +19,5 @@ mod store;
 mod truth;
 mod writer;
 
-pub use dead_letters::DeadLetter;
+pub use dead_letters::{DeadLetter, SqliteDeadLetters};
 pub use store::SqliteStore;

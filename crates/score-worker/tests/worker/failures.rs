@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use common::error_code::ErrorCode;
+use common::ports::Truth as _;
 use common::receipt::{Outcome, ReceiptStatus};
 use testkit::waiting::{SOON, eventually};
 use tokio::time::Instant;
@@ -98,6 +99,9 @@ async fn bad_updates_are_put_aside_alone() {
     for update in &bad {
         let Outcome::Rejected { receipt, .. } = &harness.answers(update)[0].outcome else { panic!("not rejected") };
         assert_eq!(receipt.status, ReceiptStatus::Rejected(ErrorCode::Internal));
+        // Also for whoever was answered 202 and asks later.
+        let receipt = harness.embedded.store.receipt(update.user, &update.board, &update.action_id).await.unwrap();
+        assert_eq!(receipt.expect("a receipt").status, ReceiptStatus::Rejected(ErrorCode::Internal));
     }
     updates.retain(|update| !bad.contains(update));
     harness.applied_once(&updates).await;
@@ -166,5 +170,42 @@ async fn lost_races_are_run_again() {
     let updates = harness.send(20);
     harness.all_acknowledged().await;
     harness.applied_once(&updates).await;
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_update_that_loses_every_race_goes_round_alone_and_is_applied_when_it_can() {
+    let harness = Harness::new(10).await;
+    let updates: Vec<_> = (0..40).map(|n| harness.update(n % 10, 3)).collect();
+    let contested = updates[17].clone();
+    harness.ledger.contested.lock().insert(contested.action_id.to_string());
+    for message in updates.chunks(8) {
+        harness.source.send(message.to_vec());
+    }
+    let worker = harness.start();
+    harness.all_acknowledged().await;
+    assert_eq!(*harness.source.postponed.lock(), [contested.clone()]);
+    assert!(harness.answers(&contested).is_empty(), "nothing was decided of it");
+    let others: Vec<_> = updates.iter().filter(|update| **update != contested).cloned().collect();
+    harness.applied_once(&others).await;
+    harness.ledger.contested.lock().clear();
+    harness.source.bring_postponed();
+    harness.all_acknowledged().await;
+    harness.applied_once(&updates).await;
+    assert!(harness.source.dead.lock().is_empty());
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_update_that_has_come_round_too_often_is_put_aside() {
+    let harness = Harness::new(3).await;
+    harness.source.rounds_left.store(0, Ordering::SeqCst);
+    let update = harness.update(1, 5);
+    harness.ledger.contested.lock().insert(update.action_id.to_string());
+    harness.source.send(vec![harness.update(0, 9), update.clone()]);
+    let worker = harness.start();
+    harness.all_acknowledged().await;
+    assert_eq!(harness.source.dead.lock().len(), 1);
+    let Outcome::Rejected { .. } = &harness.answers(&update)[0].outcome else { panic!("not rejected") };
     worker.stop().await;
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use common::clock::Timestamp;
 use common::decision::Watch;
+use common::error_code::ErrorCode;
 use common::ids::{BoardId, UserId};
 use common::ports::{
     AppliedBatch, Event, EventBus, EventStream, FillStart, FillStep, Gain, IndexState, Ledger, Projected, QueueError,
@@ -87,6 +88,8 @@ pub(crate) struct FaultyLedger {
     pub(crate) lies: AtomicBool,
     /// Lost races before a batch is taken.
     pub(crate) conflicts: AtomicU64,
+    /// Actions whose batches lose every race.
+    pub(crate) contested: Mutex<HashSet<String>>,
     /// Actions that no batch may hold.
     pub(crate) refused: Mutex<HashSet<String>>,
     /// Sizes of the batches that were committed.
@@ -108,6 +111,9 @@ impl Ledger for FaultyLedger {
         if self.conflicts.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok() {
             return Err(StoreError::Conflict { store: "test", source: "a lost race".into() });
         }
+        if updates.iter().any(|update| self.contested.lock().contains(update.action_id.as_str())) {
+            return Err(StoreError::Conflict { store: "test", source: "a lost race".into() });
+        }
         if updates.iter().any(|update| self.refused.lock().contains(update.action_id.as_str())) {
             return Err(StoreError::Refused { store: "test", source: "bad data".into() });
         }
@@ -122,6 +128,10 @@ impl Ledger for FaultyLedger {
 
     async fn gains(&self, after: Timestamp, until: Timestamp, slot_ms: i64) -> Result<Vec<Gain>, StoreError> {
         self.inner.gains(after, until, slot_ms).await
+    }
+
+    async fn record_refusal(&self, update: &ScoreUpdate, code: ErrorCode, now: Timestamp) -> Result<(), StoreError> {
+        self.inner.record_refusal(update, code, now).await
     }
 }
 

@@ -69,6 +69,7 @@ impl Harness {
             sickness: Sickness::default(),
             lies: AtomicBool::new(false),
             conflicts: AtomicU64::new(0),
+            contested: Mutex::default(),
             refused: Mutex::default(),
             committed: Mutex::default(),
         };

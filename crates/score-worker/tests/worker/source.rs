@@ -23,6 +23,10 @@ pub(crate) struct TestSource {
     pub(crate) dead: Mutex<Vec<(ScoreUpdate, String)>>,
     /// Refusals of dead letters before one is taken.
     pub(crate) dead_failures: AtomicU64,
+    /// Updates that were handed back, until [`Self::bring_postponed`].
+    pub(crate) postponed: Mutex<Vec<ScoreUpdate>>,
+    /// How often an update may still be handed back.
+    pub(crate) rounds_left: AtomicU64,
     has_work: Notify,
     next_tag: AtomicU64,
 }
@@ -36,6 +40,8 @@ impl TestSource {
             answers: Mutex::default(),
             dead: Mutex::default(),
             dead_failures: AtomicU64::new(0),
+            postponed: Mutex::default(),
+            rounds_left: AtomicU64::new(100),
             has_work: Notify::new(),
             next_tag: AtomicU64::new(0),
         }
@@ -54,6 +60,12 @@ impl TestSource {
         for delivery in lost.into_values() {
             self.send(delivery.updates);
         }
+    }
+
+    /// The wait of everything that was handed back is over.
+    pub(crate) fn bring_postponed(&self) {
+        let postponed = std::mem::take(&mut *self.postponed.lock());
+        postponed.into_iter().for_each(|update| self.send(vec![update]));
     }
 
     /// Messages that are not acknowledged yet.
@@ -114,5 +126,13 @@ impl UpdateSource for TestSource {
         }
         self.dead.lock().push((update.clone(), reason.to_owned()));
         Ok(())
+    }
+
+    async fn retry_later(&self, update: &ScoreUpdate, _reason: &str) -> Result<bool, QueueError> {
+        if self.rounds_left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_err() {
+            return Ok(false);
+        }
+        self.postponed.lock().push(update.clone());
+        Ok(true)
     }
 }

@@ -31,6 +31,9 @@ pub(crate) struct Deployment {
     /// Where the gateway answers gRPC.
     pub(crate) grpc_url: String,
     settings: Vec<(String, String)>,
+    /// Where each process listens.
+    #[allow(dead_code, reason = "for the fault tests, which share this file")]
+    listeners: Vec<Vec<(String, String)>>,
     admins: Vec<u16>,
     dir: TempDir,
 }
@@ -90,7 +93,7 @@ impl Deployment {
 
     /// The same, with settings of its own.
     pub(crate) async fn distributed_with(more: &[(&str, &str)]) -> Self {
-        let (dir, place, settings) = Self::on_servers().await;
+        let (dir, place, settings) = Self::on_servers(Place::new().await).await;
         Self::in_one_process(dir, [settings, owned(more)].concat(), Some(place)).await
     }
 
@@ -112,7 +115,12 @@ impl Deployment {
 
     /// The same, with settings of its own.
     pub(crate) async fn four_processes_with(more: &[(&str, &str)]) -> Self {
-        let (dir, place, settings) = Self::on_servers().await;
+        Self::four_processes_at(Place::new().await, more).await
+    }
+
+    /// The same, on a place of the test's own.
+    pub(crate) async fn four_processes_at(place: Place, more: &[(&str, &str)]) -> Self {
+        let (dir, place, settings) = Self::on_servers(place).await;
         let deployment = Self::four_processes_on(dir, place, settings, more);
         deployment.ready().await;
         deployment
@@ -120,7 +128,7 @@ impl Deployment {
 
     /// The same, started before its database exists: not ready.
     pub(crate) async fn four_processes_too_early() -> Self {
-        let (dir, place, settings) = Self::with_secrets().await;
+        let (dir, place, settings) = Self::with_secrets(Place::new().await).await;
         Self::four_processes_on(dir, place, settings, &[])
     }
 
@@ -144,6 +152,7 @@ impl Deployment {
             stream_url: format!("ws://127.0.0.1:{fanout}/ws/scoreboard"),
             grpc_url: format!("http://127.0.0.1:{}", ports[3].1.grpc),
             admins: ports.iter().map(|(_, ports)| ports.admin).collect(),
+            listeners: ports.iter().map(|(_, ports)| ports.settings().into()).collect(),
             processes,
             place: Some(place),
             settings,
@@ -152,17 +161,16 @@ impl Deployment {
     }
 
     /// A database with its schema, and secrets.
-    async fn on_servers() -> (TempDir, Place, Vec<(String, String)>) {
-        let (dir, place, settings) = Self::with_secrets().await;
+    async fn on_servers(place: Place) -> (TempDir, Place, Vec<(String, String)>) {
+        let (dir, place, settings) = Self::with_secrets(place).await;
         place.create_database().await;
         run(with(operator(&["migrate"]), &settings));
         (dir, place, settings)
     }
 
     /// Secrets; the database does not exist.
-    async fn with_secrets() -> (TempDir, Place, Vec<(String, String)>) {
+    async fn with_secrets(place: Place) -> (TempDir, Place, Vec<(String, String)>) {
         let dir = tempfile::tempdir().expect("a directory");
-        let place = Place::new().await;
         let secrets = dir.path().join("secrets").display().to_string();
         let settings = owned(&[
             ("SCOREBOARD__DATABASE__URL", &place.database_url),
@@ -190,6 +198,7 @@ impl Deployment {
             stream_url: format!("ws://127.0.0.1:{}/ws/scoreboard", ports.http),
             grpc_url: format!("http://127.0.0.1:{}", ports.grpc),
             admins: vec![ports.admin],
+            listeners: vec![ports.settings().into()],
             processes: vec![("scoreboard".to_owned(), process)],
             place,
             settings,
@@ -260,6 +269,29 @@ impl Deployment {
         let command = with(operator(&["serve"]), &self.settings);
         self.processes[0].1 = Process::start("scoreboard", command, self.dir.path());
         self.ready().await;
+    }
+
+    /// A process by its name.
+    #[allow(dead_code, reason = "for the fault tests, which share this file")]
+    pub(crate) fn named(&self, name: &str) -> &Process {
+        let found = self.processes.iter().find(|(known, _)| known == name);
+        &found.unwrap_or_else(|| panic!("no process {name}")).1
+    }
+
+    /// Starts one of four processes again, on its ports. Does not wait for it.
+    #[allow(dead_code, reason = "for the fault tests, which share this file")]
+    pub(crate) fn start_service_again(&mut self, name: &str) {
+        let at = self.processes.iter().position(|(known, _)| known == name).expect("a process of that name");
+        let command = with(with(command(&binary(name)), &self.settings), &self.listeners[at]);
+        self.processes[at].1 = Process::start(name, command, self.dir.path());
+    }
+
+    /// What one process says at a path of its admin listener.
+    #[allow(dead_code, reason = "for the fault tests, which share this file")]
+    pub(crate) async fn told_by(&self, name: &str, path: &str) -> Option<(u16, String)> {
+        let at = self.processes.iter().position(|(known, _)| known == name).expect("a process of that name");
+        let answer = reqwest::get(format!("http://127.0.0.1:{}{path}", self.admins[at])).await.ok()?;
+        Some((answer.status().as_u16(), answer.text().await.ok()?))
     }
 
     /// A command of the operator with this deployment's settings: its exit code and what it printed.

@@ -35,9 +35,14 @@ fn server(variable: &str) -> String {
 impl Place {
     /// A new one; the database does not exist yet.
     pub(crate) async fn new() -> Self {
+        let [database, redis, amqp] =
+            ["DATABASE", "REDIS", "AMQP"].map(|name| server(&format!("SCOREBOARD_TEST_{name}_URL")));
+        Self::at(database, redis, amqp).await
+    }
+
+    /// A new one on servers of the test's own.
+    pub(crate) async fn at(server_url: String, redis_server: String, amqp_url: String) -> Self {
         let id = Uuid::new_v4().simple().to_string();
-        let (server_url, redis_server) = (server("SCOREBOARD_TEST_DATABASE_URL"), server("SCOREBOARD_TEST_REDIS_URL"));
-        let amqp_url = server("SCOREBOARD_TEST_AMQP_URL");
         let database = format!("scoreboard_e2e_{id}");
         let (number, lease) = lease_redis(&redis_server, &id).await;
         Self {
@@ -87,7 +92,8 @@ impl Place {
         ask::<()>(&self.redis_server, release).await;
         let connection = lapin::Connection::connect(&self.amqp_url, lapin::ConnectionProperties::default()).await;
         let channel = connection.expect("the broker answers").create_channel().await.expect("a channel");
-        for queue in ["score.updates", "score.updates.dead"] {
+        let queues = ["", ".dead", ".retry.1000", ".retry.5000", ".retry.30000", ".retry.120000"];
+        for queue in queues.map(|suffix| format!("score.updates{suffix}")) {
             let name = format!("{}{queue}", self.amqp_prefix);
             channel.queue_delete(name.into(), QueueDeleteOptions::default()).await.expect("the queue is deleted");
         }

@@ -82,6 +82,7 @@ macro_rules! ledger_and_truth_contract {
                 the_daily_cap_starts_anew_with_the_day,
                 a_refusal_uses_nothing_up,
                 a_redelivered_refusal_stays_one,
+                an_update_that_is_put_aside_has_its_refusal_on_record,
                 scores_stop_at_their_limits,
                 one_batch_moves_several_boards,
                 several_updates_of_one_user_make_one_row,

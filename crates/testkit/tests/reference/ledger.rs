@@ -9,7 +9,8 @@ use common::account::{
 };
 use common::board::{ActionRule, Board};
 use common::clock::{Timestamp, UtcDay};
-use common::decision::{BoardFacts, DecidedAction, Facts, NotReviewed, Plan, Watch, decide, decide_review};
+use common::decision::{BoardFacts, DecidedAction, Facts, LedgerRow, NotReviewed, Plan, Watch, decide, decide_review};
+use common::error_code::ErrorCode;
 use common::ids::{ActionId, ActionType, BoardId, SessionId, UserId};
 use common::ports::{
     AccountCreated, Accounts, AppliedBatch, Audit, AuditQuery, AuditRow, BoardDigest, Gain, HeldAction, Ledger,
@@ -95,6 +96,26 @@ impl Ledger for MemoryLedger {
         }
         let gain = |((board, user, slot), points)| Gain { board, user, slot: Timestamp::from_millis(slot), points };
         Ok(sums.into_iter().map(gain).collect())
+    }
+
+    async fn record_refusal(&self, update: &ScoreUpdate, code: ErrorCode, now: Timestamp) -> Result<(), StoreError> {
+        let mut state = self.0.lock().expect("the lock");
+        if state.decided.iter().any(|action| action.submission == update.submission) {
+            return Ok(());
+        }
+        let receipt = Receipt {
+            status: ReceiptStatus::Rejected(code),
+            action_id: update.action_id.clone(),
+            board: update.board.clone(),
+            action_type: update.action_type.clone(),
+            points: update.points,
+            new_score: None,
+            version: None,
+            decided_at: Some(now),
+        };
+        let plan = Plan { ledger: vec![LedgerRow { update: 0, receipt, reviewer: None }], ..Plan::default() };
+        state.write(std::slice::from_ref(update), plan, now);
+        Ok(())
     }
 }
 

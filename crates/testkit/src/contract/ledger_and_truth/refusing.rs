@@ -132,3 +132,21 @@ pub async fn scores_stop_at_their_limits(fixture: &Fixture) {
     assert_eq!(top.entries.iter().map(|e| e.score).collect::<Vec<_>>(), [SCORE_LIMIT, -SCORE_LIMIT]);
     assert_eq!(top.state.version, Version(2));
 }
+
+/// Its receipt tells, its redelivery is told the same, the request can be sent anew, and a row that is there stays.
+pub async fn an_update_that_is_put_aside_has_its_refusal_on_record(fixture: &Fixture) {
+    let (board, [user]) = (fixture.board().await, fixture.players().await);
+    let bad = update(user, "a").board(&board).points(5).build();
+    for _ in 0..2 {
+        fixture.ledger.record_refusal(&bad, ErrorCode::Internal, noon()).await.expect("record_refusal");
+    }
+    let receipt = fixture.truth.receipt(user, &board, &bad.action_id).await.expect("receipt").expect("decided");
+    assert_eq!(receipt.status, ReceiptStatus::Rejected(ErrorCode::Internal));
+    assert_eq!((receipt.new_score, receipt.version, receipt.decided_at), (None, None, Some(noon())));
+    assert_eq!(code_of(&fixture.one(&bad).await), ErrorCode::Internal);
+    let again = sent_again(&bad);
+    assert_eq!(fixture.one(&again).await, applied(&again, 5, 1));
+    fixture.ledger.record_refusal(&again, ErrorCode::Internal, noon()).await.expect("record_refusal");
+    let receipt = fixture.truth.receipt(user, &board, &bad.action_id).await.expect("receipt").expect("decided");
+    assert_eq!(receipt.status, ReceiptStatus::Applied);
+}
