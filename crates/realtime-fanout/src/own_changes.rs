@@ -1,7 +1,7 @@
 //! What players hear of themselves: `score:me` on their own change. Costs nothing for players without a socket here.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -41,6 +41,8 @@ pub(crate) struct OwnFeed {
     /// The board's version when the first socket came: what was before is no news.
     joined: u64,
     newest: watch::Sender<OwnChange>,
+    /// A question about the player waits: another would ask the same.
+    asked: AtomicBool,
     listening: Arc<AtomicUsize>,
 }
 
@@ -77,6 +79,17 @@ struct Listened {
     heard: Option<StatePoint>,
 }
 
+/// Not at every call: it looks at all of them.
+fn forget_those_who_left(feeds: &mut Feeds, listening: usize) {
+    let known: usize = feeds.values().map(|listened| listened.players.len()).sum();
+    if known > 2 * listening + 16 {
+        feeds.retain(|_, listened| {
+            listened.players.retain(|_, feed| feed.strong_count() > 0);
+            !listened.players.is_empty()
+        });
+    }
+}
+
 /// The feeds of a node.
 pub(crate) struct OwnChanges {
     views: Arc<BoardViews>,
@@ -106,10 +119,7 @@ impl OwnChanges {
     pub(crate) fn join(&self, board: &BoardId, user: UserId) -> Arc<OwnFeed> {
         let feed = {
             let mut feeds = self.feeds.lock();
-            feeds.retain(|_, listened| {
-                listened.players.retain(|_, feed| feed.strong_count() > 0);
-                !listened.players.is_empty()
-            });
+            forget_those_who_left(&mut feeds, self.listening.load(Ordering::Relaxed));
             let shown = self.views.view(board).map(|view| view.state().clone());
             let listened = feeds.entry(board.clone()).or_default();
             if listened.heard.is_none() {
@@ -124,6 +134,7 @@ impl OwnChanges {
                 user,
                 joined: shown.map_or(0, |state| state.version.0),
                 newest: watch::Sender::default(),
+                asked: AtomicBool::new(false),
                 listening: Arc::clone(&self.listening),
             });
             listened.players.insert(user, Arc::downgrade(&feed));
@@ -134,6 +145,9 @@ impl OwnChanges {
     }
 
     fn ask(&self, feed: Arc<OwnFeed>) {
+        if feed.asked.swap(true, Ordering::AcqRel) {
+            return;
+        }
         self.questions.lock().push_back(feed);
         self.has_questions.notify_one();
     }
@@ -223,6 +237,8 @@ impl OwnChanges {
     }
 
     async fn answer(&self, feed: Arc<OwnFeed>) {
+        // Whatever happens from here on needs another answer.
+        feed.asked.store(false, Ordering::Release);
         // Unclaimed meanwhile: nobody wants to know.
         if Arc::strong_count(&feed) == 1 {
             return;
