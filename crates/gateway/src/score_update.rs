@@ -246,13 +246,14 @@ impl Gateway {
             Err(error) => {
                 self.metrics.submitted("unavailable", took);
                 tracing::warn!(board = %update.board, error = %runtime::exit::causes(&error), "an update was not taken");
+                let retry_after_s = if let SubmitError::Behind { retry_after_s } = error { retry_after_s } else { 1 };
                 let message = match error {
-                    SubmitError::Unavailable(_) => {
+                    SubmitError::Unavailable(_) | SubmitError::Behind { .. } => {
                         "updates are not being taken at the moment; the same request can safely be sent again"
                     }
                     SubmitError::Undecided(_) => "no decision in time; the same request can safely be sent again",
                 };
-                Err(Refusal::new(ErrorCode::Unavailable, message).retry_after(1))
+                Err(Refusal::new(ErrorCode::Unavailable, message).retry_after(retry_after_s))
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use common::clock::Clock;
 use common::ports::{
@@ -15,6 +16,9 @@ use embedded::{Embedded, OpenError};
 use runtime::exit::{Exit, Failure, causes};
 use runtime::memory_guard::MemoryGuard;
 use runtime::settings::{Mode, Secret, Service, Settings};
+
+/// How long a command waits for a server that it needs.
+const COMMAND_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Every port, on one kind of backend.
 #[derive(Clone)]
@@ -116,10 +120,7 @@ impl Backends {
     /// [`Exit::Unavailable`] naming the first that is not, its setting and the next step.
     pub async fn require_all(&self) -> Result<(), Failure> {
         for dependency in &self.dependencies {
-            dependency
-                .check()
-                .await
-                .map_err(|cause| Failure::unavailable(dependency.name(), dependency.setting(), &cause))?;
+            must_answer(&**dependency).await?;
         }
         Ok(())
     }
@@ -129,6 +130,21 @@ impl Backends {
         match &self.stands_on {
             StandsOn::Embedded(embedded) => embedded.close().await,
             StandsOn::Servers(servers) => servers.close().await,
+        }
+    }
+}
+
+/// Asks a dependency for a command: more than once, because a first connection on a busy machine takes longer than a check.
+///
+/// # Errors
+/// [`Exit::Unavailable`] naming the dependency, its setting and the next step.
+pub(crate) async fn must_answer(dependency: &dyn Dependency) -> Result<(), Failure> {
+    let until = Instant::now() + COMMAND_PATIENCE;
+    loop {
+        match dependency.check().await {
+            Ok(()) => return Ok(()),
+            Err(_) if Instant::now() < until => tokio::time::sleep(Duration::from_millis(100)).await,
+            Err(cause) => return Err(Failure::unavailable(dependency.name(), dependency.setting(), &cause)),
         }
     }
 }

@@ -24,6 +24,12 @@ pub enum SubmitError {
     /// The queue takes no work, or not within its bound (2 s).
     #[error("the update queue takes no work")]
     Unavailable(#[source] Source),
+    /// More waits for the worker than may; nothing was taken.
+    #[error("the update queue is too long; expected to take work again in {retry_after_s} s")]
+    Behind {
+        /// When a repeat makes sense, by how fast it shrinks.
+        retry_after_s: u64,
+    },
     /// Only backends whose queue does not outlive the process: no decision within the wait.
     #[error("no decision within {} ms", .0.as_millis())]
     Undecided(Duration),

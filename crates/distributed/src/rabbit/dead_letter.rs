@@ -43,8 +43,9 @@ impl DeadLetters {
         before: &Failures,
         reason: &str,
     ) -> Result<(), RabbitError> {
-        let body = wire::encode_updates([update]);
-        self.put(body, UPDATES_TYPE, message::trace_headers(&update.trace), before, reason).await?;
+        let (body, headers) = (wire::encode_updates([update]), message::trace_headers(&update.trace));
+        let id = update.submission.0.to_string();
+        self.publish(&self.queue, Some(id), body, UPDATES_TYPE, headers, before, reason).await?;
         self.metrics.dead_lettered("refused");
         Ok(())
     }
@@ -61,7 +62,7 @@ impl DeadLetters {
         }
         let step = usize::try_from(before.attempts).unwrap_or(usize::MAX).min(self.retry.len() - 1);
         let (body, headers) = (wire::encode_updates([update]), message::trace_headers(&update.trace));
-        self.publish(&self.retry[step], body, UPDATES_TYPE, headers, before, reason).await?;
+        self.publish(&self.retry[step], None, body, UPDATES_TYPE, headers, before, reason).await?;
         self.metrics.postponed();
         Ok(true)
     }
@@ -80,7 +81,7 @@ impl DeadLetters {
             .as_ref()
             .map(|trace| TraceContext { traceparent: trace.traceparent.clone(), tracestate: trace.tracestate.clone() });
         let headers = message::trace_headers(&trace.unwrap_or_default());
-        self.put(body, UPDATES_TYPE, headers, &Failures::of(original), reason).await?;
+        self.publish(&self.queue, None, body, UPDATES_TYPE, headers, &Failures::of(original), reason).await?;
         self.metrics.dead_lettered("damaged_update");
         Ok(())
     }
@@ -94,25 +95,18 @@ impl DeadLetters {
     ) -> Result<(), RabbitError> {
         let headers = original.headers().clone().unwrap_or_default();
         let message_type = original.kind().as_ref().map_or("", ShortString::as_str);
-        self.put(body, message_type, headers, &Failures::of(original), reason).await?;
+        let id = original.message_id().as_ref().map(ToString::to_string);
+        self.publish(&self.queue, id, body, message_type, headers, &Failures::of(original), reason).await?;
         self.metrics.dead_lettered("damaged_message");
         Ok(())
     }
 
-    async fn put(
-        &self,
-        body: Vec<u8>,
-        message_type: &str,
-        headers: FieldTable,
-        before: &Failures,
-        reason: &str,
-    ) -> Result<(), RabbitError> {
-        self.publish(&self.queue, body, message_type, headers, before, reason).await
-    }
-
+    /// `id`: what was set aside before under the same name, and not confirmed in time, is the same letter.
+    #[allow(clippy::too_many_arguments, reason = "the parts of one message")]
     async fn publish(
         &self,
         queue: &ShortString,
+        id: Option<String>,
         body: Vec<u8>,
         message_type: &str,
         mut headers: FieldTable,
@@ -124,13 +118,12 @@ impl DeadLetters {
         message::put(&mut headers, REASON_HEADER, &reason);
         // One that was tried again and failed again keeps the time of its first failure.
         before.and_one(now).put(&mut headers);
-        let outgoing = Outgoing {
-            exchange: default_exchange(),
-            routing_key: queue.clone(),
-            mandatory: true,
-            body,
-            properties: message::properties(message_type, Lasting::Persistent, now).with_headers(headers),
-        };
+        let mut properties = message::properties(message_type, Lasting::Persistent, now).with_headers(headers);
+        if let Some(id) = id {
+            properties = properties.with_message_id(id.into());
+        }
+        let outgoing =
+            Outgoing { exchange: default_exchange(), routing_key: queue.clone(), mandatory: true, body, properties };
         self.publisher.publish(outgoing, self.patience).await
     }
 }

@@ -3,6 +3,7 @@
 //! A queue has no places to look up, so a look takes messages without settling them, on a channel of its own whose end
 //! gives back what was not settled. What is taken meanwhile is invisible to another look.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -114,11 +115,14 @@ impl DeadLetters for RabbitDeadLetters {
     async fn list(&self, limit: usize) -> Result<Vec<DeadLetter>, QueueError> {
         let listing = async {
             let channel = self.open().await?;
-            let mut letters = Vec::new();
+            let (mut letters, mut known) = (Vec::new(), HashSet::new());
             while letters.len() < limit
                 && let Some(message) = self.next(&channel).await?
             {
-                letters.push(letter(&message.delivery));
+                // Set aside twice, because the first confirm came too late.
+                if known.insert(id_of(&message.delivery).to_owned()) {
+                    letters.push(letter(&message.delivery));
+                }
             }
             close(&channel).await?;
             Ok(letters)

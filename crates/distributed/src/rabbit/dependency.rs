@@ -52,7 +52,8 @@ impl RabbitDependency {
             body: Vec::new(),
             properties: message::properties(PROBE_TYPE, Lasting::Transient, self.core.clock.now()),
         };
-        self.publisher.publish(outgoing, until.saturating_duration_since(Instant::now())).await
+        self.publisher.publish(outgoing, until.saturating_duration_since(Instant::now())).await?;
+        self.core.depth.admit()
     }
 }
 

@@ -19,6 +19,8 @@ pub(super) enum RabbitError {
     Refused,
     #[error("{0} messages are waiting to be sent already")]
     Full(usize),
+    #[error("{0} messages wait in the queue of updates")]
+    Behind(u32, u64),
     #[error("the broker ended the consumer")]
     ConsumerEnded,
     #[error("{0}")]
@@ -42,6 +44,7 @@ impl RabbitError {
             Self::Unroutable => "unroutable",
             Self::Refused => "refused",
             Self::Full(_) => "full",
+            Self::Behind(..) => "behind",
             Self::ConsumerEnded => "consumer_ended",
             Self::Driver(_) => "driver",
             Self::Closed => "closed",

@@ -20,6 +20,7 @@ pub(super) struct Metrics {
     dead_letters: Counter<u64>,
     postponed: Counter<u64>,
     topology_repairs: Counter<u64>,
+    depth: Gauge<u64>,
     event_gaps: Counter<u64>,
 }
 
@@ -62,6 +63,10 @@ impl Metrics {
                 .u64_counter("scoreboard_queue_topology_repairs")
                 .with_description("Times that a queue of ours was missing and was declared anew, by how it was noticed")
                 .build(),
+            depth: meter
+                .u64_gauge("scoreboard_queue_messages")
+                .with_description("Messages that wait in the queue of updates, not yet taken by a worker")
+                .build(),
             postponed: meter
                 .u64_counter("scoreboard_queue_postponed")
                 .with_description("Updates that were handed back to be tried again later")
@@ -103,6 +108,10 @@ impl Metrics {
 
     pub(super) fn topology_repaired(&self, noticed_by: &'static str) {
         self.topology_repairs.add(1, &[KeyValue::new("noticed_by", noticed_by)]);
+    }
+
+    pub(super) fn depth(&self, messages: u32) {
+        self.depth.record(messages.into(), &[]);
     }
 
     pub(super) fn postponed(&self) {

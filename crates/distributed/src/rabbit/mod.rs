@@ -8,6 +8,7 @@
 //! - `topology`: queues and exchanges
 //! - `confirm_window`, `publisher`: publishing with many confirms outstanding
 //! - `queue`: [`RabbitQueue`], the gateway's end; `consumer`, `deliveries`, `source`: [`RabbitSource`], the worker's
+//! - `backpressure`: waiting less, and taking no more, when the worker does not keep up
 //! - `dead_letter`: what a person must look at, and what waits to be tried again; `dead_letter_office`:
 //!   [`RabbitDeadLetters`], the operator's look at it
 //! - `bus`: [`RabbitBus`]; `dependency`: [`RabbitDependency`]
@@ -20,6 +21,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+mod backpressure;
 mod bus;
 mod confirm_window;
 mod connection;
@@ -44,6 +46,7 @@ pub use queue::RabbitQueue;
 pub use settings::{RabbitSettings, RabbitUrlError};
 pub use source::RabbitSource;
 
+use backpressure::Depth;
 use connection::RabbitConnection;
 use dead_letter::DeadLetters;
 use metrics::Metrics;
@@ -71,6 +74,7 @@ struct Core {
     stop: CancellationToken,
     publishing: OnceLock<Arc<RabbitConnection>>,
     consuming: OnceLock<Arc<RabbitConnection>>,
+    depth: Arc<Depth>,
 }
 
 impl Rabbit {
@@ -78,6 +82,7 @@ impl Rabbit {
     #[must_use]
     pub fn new(settings: RabbitSettings, clock: Arc<dyn Clock>) -> Self {
         let core = Core {
+            depth: Arc::new(Depth::new(settings.max_queued)),
             names: Names::new(&settings.name_prefix),
             settings,
             clock,

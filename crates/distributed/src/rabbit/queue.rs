@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Core;
+use super::backpressure::{self, Pace};
 use super::confirm_window::Outgoing;
 use super::connection::RabbitConnection;
 use super::error::RabbitError;
@@ -41,6 +42,7 @@ pub struct RabbitQueue {
     connection: Arc<RabbitConnection>,
     submissions: mpsc::Sender<Submission>,
     answers: Arc<Answers>,
+    pace: Pace,
     core: Arc<Core>,
 }
 
@@ -65,11 +67,18 @@ impl RabbitQueue {
         };
         let connection = core.publishing();
         core.tasks.spawn(publisher::run(Arc::clone(&connection), batches, core.stop.clone()));
-        Self { core, connection, submissions, answers }
+        let queue = core.names.updates.clone();
+        let watching =
+            backpressure::watch(Arc::clone(&connection), queue, Arc::clone(&core.depth), Arc::clone(&core.metrics));
+        let stop = core.stop.clone();
+        core.tasks.spawn(async move { stop.run_until_cancelled(watching).await });
+        Self { core, connection, submissions, answers, pace: Pace::default() }
     }
 
     async fn submit_within(&self, update: ScoreUpdate, wait: Duration) -> Result<Submitted, RabbitError> {
         self.connection.ready()?;
+        self.core.depth.admit()?;
+        let wait = self.pace.wait(wait);
         let started = Instant::now();
         let patience = self.core.settings.confirm_timeout;
         let mut expected = self.answers.expect(update.submission);
@@ -88,13 +97,18 @@ impl RabbitQueue {
         match timeout(patience, settled).await {
             Err(_) => return Err(RabbitError::TimedOut(patience)),
             Ok(Err(error)) => return Err(error),
-            Ok(Ok(Some(answer))) => return Ok(Submitted::Decided(answer)),
+            Ok(Ok(Some(answer))) => {
+                self.pace.heard(true);
+                return Ok(Submitted::Decided(answer));
+            }
             Ok(Ok(None)) => self.core.metrics.confirmed(started.elapsed()),
         }
         if wait.is_zero() {
             return Ok(Submitted::Pending);
         }
-        match timeout_at(started + wait, expected.answer()).await {
+        let answered = timeout_at(started + wait, expected.answer()).await;
+        self.pace.heard(matches!(answered, Ok(Some(_))));
+        match answered {
             Ok(Some(answer)) => Ok(Submitted::Decided(answer)),
             // Too late, or lost with its connection, in which case nobody will tell any more.
             Ok(None) | Err(_) => Ok(Submitted::Pending),
@@ -107,7 +121,10 @@ impl UpdateQueue for RabbitQueue {
     async fn submit(&self, update: ScoreUpdate, wait: Duration) -> Result<Submitted, SubmitError> {
         self.submit_within(update, wait).await.map_err(|error| {
             self.core.metrics.submit_failed(&error);
-            SubmitError::Unavailable(Box::new(error))
+            match error {
+                RabbitError::Behind(_, retry_after_s) => SubmitError::Behind { retry_after_s },
+                error => SubmitError::Unavailable(Box::new(error)),
+            }
         })
     }
 }

@@ -8,6 +8,9 @@ use lapin::uri::AMQPUri;
 /// Seconds. With the default of 60 s a dead peer would go unnoticed for 120 s.
 const HEARTBEAT_SECONDS: u16 = 10;
 
+/// About 100 MB on the broker, and more than an outage of an hour at some tens of updates a second.
+const MAX_QUEUED: u32 = 100_000;
+
 /// The longest prefix: names of queues are at most 255 bytes on the wire.
 const MAX_PREFIX_BYTES: usize = 100;
 
@@ -24,6 +27,7 @@ pub struct RabbitSettings {
     pub(super) name_prefix: String,
     pub(super) prefetch: u16,
     pub(super) confirm_timeout: Duration,
+    pub(super) max_queued: u32,
 }
 
 impl RabbitSettings {
@@ -42,6 +46,7 @@ impl RabbitSettings {
             name_prefix: String::new(),
             prefetch: 200,
             confirm_timeout: Duration::from_millis(1_800),
+            max_queued: MAX_QUEUED,
         })
     }
 
@@ -58,6 +63,14 @@ impl RabbitSettings {
     #[must_use]
     pub fn with_prefetch(mut self, messages: u16) -> Self {
         self.prefetch = messages.max(1);
+        self
+    }
+
+    /// The most messages that may wait in the queue of updates (100,000 unless set); above it gateways take no more and are
+    /// not ready.
+    #[must_use]
+    pub const fn with_max_queued(mut self, messages: u32) -> Self {
+        self.max_queued = messages;
         self
     }
 

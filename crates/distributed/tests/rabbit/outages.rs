@@ -179,3 +179,29 @@ async fn an_answer_that_is_lost_with_its_connection_ends_the_wait_as_pending() {
     assert!(matches!(outcome, Ok(common::ports::Submitted::Pending)), "{outcome:?}");
     assert!(started.elapsed() < Duration::from_secs(30), "nobody waits for an answer that cannot come");
 }
+
+#[tokio::test]
+async fn a_queue_that_is_too_long_takes_no_more_says_when_and_takes_again() {
+    let place = Place::new();
+    let rabbit = Rabbit::new(place.settings().with_max_queued(20), Arc::new(SystemClock));
+    connected(&rabbit).await;
+    let queue = rabbit.queue();
+    let refused = eventually(RECOVERY, "a refusal", async || {
+        for n in 0..10 {
+            match queue.submit(update(n), Duration::ZERO).await {
+                Ok(_) => {}
+                Err(error) => return Ok(error),
+            }
+        }
+        Err("taken")
+    })
+    .await;
+    assert!(matches!(refused, SubmitError::Behind { retry_after_s: 1..=60 }), "{refused:?}");
+    let why = rabbit.dependency().check().await.expect_err("not ready");
+    assert!(why.contains("messages wait"), "{why}");
+    let source = rabbit.source();
+    let draining = tokio::spawn(async move { super::broker::drain(&source, 1_000_000).await });
+    accept_in_the_end(&queue, 2).await;
+    connected(&rabbit).await;
+    draining.abort();
+}

@@ -184,7 +184,7 @@ async fn an_update_that_loses_every_race_goes_round_alone_and_is_applied_when_it
     }
     let worker = harness.start();
     harness.all_acknowledged().await;
-    assert_eq!(*harness.source.postponed.lock(), [contested.clone()]);
+    assert_eq!(*harness.source.postponed.lock(), std::slice::from_ref(&contested));
     assert!(harness.answers(&contested).is_empty(), "nothing was decided of it");
     let others: Vec<_> = updates.iter().filter(|update| **update != contested).cloned().collect();
     harness.applied_once(&others).await;

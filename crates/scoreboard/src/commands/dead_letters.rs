@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use clap::{Args, Subcommand};
-use common::ports::{DeadContent, DeadLetter, DeadLetters, Dependency, QueueError};
+use common::ports::{DeadContent, DeadLetter, DeadLetters, QueueError};
 use distributed::servers::Servers;
 use embedded::{SqliteDeadLetters, SqliteStore};
 use runtime::clock::SystemClock;
@@ -11,7 +11,7 @@ use runtime::exit::{Exit, Failure, causes};
 use runtime::settings::{Mode, Settings, Sources};
 use serde_json::{Value, json};
 
-use crate::backends::not_opened;
+use crate::backends::{must_answer, not_opened};
 use crate::output::Output;
 
 /// The name that the servers know these connections by.
@@ -77,11 +77,6 @@ impl Office {
             servers.close().await;
         }
     }
-}
-
-async fn must_answer(dependency: &dyn Dependency) -> Result<(), Failure> {
-    let answer = dependency.check().await;
-    answer.map_err(|cause| Failure::unavailable(dependency.name(), dependency.setting(), &cause))
 }
 
 pub(crate) async fn run(sources: &Sources, command: DeadLettersCommand, output: Output) -> Result<Exit, Failure> {

@@ -14,6 +14,7 @@ use runtime::settings::{Mode, Settings, Sources};
 use score_worker::rebuild::{RepairError, bring_to_head};
 use serde_json::json;
 
+use crate::backends::must_answer;
 use crate::command_line::RebuildRanksArgs;
 use crate::operator::failed;
 use crate::output::Output;
@@ -43,8 +44,7 @@ pub(crate) async fn run(sources: &Sources, args: RebuildRanksArgs, output: Outpu
     let servers = Servers::named_by(&settings, PROCESS, Arc::new(SystemClock))?;
     let redis = RedisDependency::new(servers.redis.clone());
     for dependency in [servers.database(), Arc::new(redis)] {
-        let answer = dependency.check().await;
-        answer.map_err(|cause| Failure::unavailable(dependency.name(), dependency.setting(), &cause))?;
+        must_answer(&*dependency).await?;
     }
     let boards = match wanted {
         Some(board) => vec![board],

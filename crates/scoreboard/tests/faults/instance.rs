@@ -143,15 +143,26 @@ impl Instance {
         self.revived.lock().push(child);
     }
 
+    /// Waits until a server accepts connections.
+    pub(crate) async fn listens(&self, port: &str) {
+        let address = format!("127.0.0.1:{}", self.state(port));
+        eventually(Duration::from_secs(60), &format!("{port} to listen"), async || {
+            tokio::net::TcpStream::connect(&address).await.map(drop)
+        })
+        .await;
+    }
+
+    fn state(&self, key: &str) -> String {
+        let state = std::fs::read_to_string(self.dir.join("state")).unwrap();
+        state.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('=')).unwrap().to_owned()
+    }
+
     /// `rabbitmqctl`.
     pub(crate) fn broker(&self, arguments: &[&str]) -> Output {
-        let state = std::fs::read_to_string(self.dir.join("state")).unwrap();
-        let of =
-            |key: &str| state.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('=')).unwrap().to_owned();
         let mut command = Command::new("/usr/lib/rabbitmq/bin/rabbitmqctl");
         command.env("HOME", self.dir.join("rabbitmq")).env("LANG", "C.UTF-8");
-        command.env("RABBITMQ_CONF_ENV_FILE", "/dev/null").env("ERL_EPMD_PORT", of("epmd_port"));
-        command.args(["-q", "-n", &of("node")]).args(arguments).output().unwrap()
+        command.env("RABBITMQ_CONF_ENV_FILE", "/dev/null").env("ERL_EPMD_PORT", self.state("epmd_port"));
+        command.args(["-q", "-n", &self.state("node")]).args(arguments).output().unwrap()
     }
 
     /// Consumers and their prefetch on the updates, and messages that are taken and not settled.

@@ -38,7 +38,7 @@ async fn the_broker_is_killed_again_and_again(test: &str, kills: u32) {
         instance.end("rabbitmq", "KILL").await;
         sleep(Duration::from_secs(1)).await;
         instance.revive(&recipe);
-        broker_listens(&recipe_port(&deployment)).await;
+        instance.listens("amqp_port").await;
         let up = Instant::now();
         load.promised_again(RECOVERY, "a promise after the broker is back").await;
         eprintln!("    kill {kill}: promises again {} ms after the broker listens", up.elapsed().as_millis());
@@ -49,18 +49,6 @@ async fn the_broker_is_killed_again_and_again(test: &str, kills: u32) {
     promised.is_in_the_truth(&deployment, EQUAL_WITHIN).await;
     assert_eq!(instance.consuming(&deployment), before, "prefetch and unsettled messages as before");
     deployment.stop().await;
-}
-
-fn recipe_port(deployment: &crate::deployment::Deployment) -> String {
-    let url = &deployment.place.as_ref().unwrap().amqp_url;
-    url.split('@').nth(1).unwrap().split('/').next().unwrap().to_owned()
-}
-
-async fn broker_listens(address: &str) {
-    testkit::waiting::eventually(Duration::from_secs(60), "the broker to listen", async || {
-        tokio::net::TcpStream::connect(address).await.map(drop)
-    })
-    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -53,6 +53,9 @@ async fn survived(
         During::Refused => assert_eq!(more, 0, "nothing may be promised"),
     }
     repair(&instance).await;
+    for port in ["postgres_port", "redis_port", "amqp_port"] {
+        instance.listens(port).await;
+    }
     let repaired = Instant::now();
     load.promised_again(RECOVERY, "a promise after the repair").await;
     eprintln!("    promises {} ms after the repair", repaired.elapsed().as_millis());
