@@ -97,7 +97,16 @@ impl Instance {
         Recipe {
             name,
             program: std::fs::read_link(proc.join("exe")).unwrap(),
-            arguments: split(read("cmdline"))[1..].to_vec(),
+            arguments: match name {
+                // It writes something else over its command line.
+                "redis" => {
+                    let (port, dir) = (self.state("redis_port"), self.dir.join("redis").display().to_string());
+                    let words =
+                        ["--port", &port, "--bind", "127.0.0.1", "--dir", &dir, "--save", "", "--appendonly", "no"];
+                    words.map(OsString::from).into()
+                }
+                _ => split(read("cmdline"))[1..].to_vec(),
+            },
             environment: environment.collect(),
             directory: std::fs::read_link(proc.join("cwd")).unwrap(),
             uid: owner.uid(),
