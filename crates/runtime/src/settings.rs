@@ -228,6 +228,8 @@ pub struct Worker {
     pub suspicion_window_s: u32,
     /// Nothing is held while fewer players than this gained anything in the window.
     pub suspicion_min_players: usize,
+    /// For how long a board must have been busy before anything is held, seconds: how it begins tells little.
+    pub suspicion_warm_up_s: u32,
 }
 
 /// The live stream.

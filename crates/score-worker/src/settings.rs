@@ -29,11 +29,13 @@ pub struct SuspicionSettings {
     pub window: Duration,
     /// Nothing is held while fewer players than this gained anything in the window.
     pub min_players: usize,
+    /// For how long a board must have been busy before anything is held.
+    pub warm_up: Duration,
 }
 
 impl Default for SuspicionSettings {
     fn default() -> Self {
-        Self { threshold: 4.5, window: Duration::from_secs(60), min_players: 50 }
+        Self { threshold: 4.5, window: Duration::from_secs(60), min_players: 50, warm_up: Duration::from_secs(60) }
     }
 }
 
@@ -86,6 +88,7 @@ impl From<&runtime::settings::Worker> for WorkerSettings {
             threshold: worker.suspicion_threshold,
             window: Duration::from_secs(worker.suspicion_window_s.into()),
             min_players: worker.suspicion_min_players,
+            warm_up: Duration::from_secs(worker.suspicion_warm_up_s.into()),
         };
         Self { max_updates: worker.max_batch, linger, suspicion, ..Self::default() }
     }

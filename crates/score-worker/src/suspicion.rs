@@ -4,7 +4,9 @@
 //! often, another scores three times as much), so they are compared by their logarithms: the bound is where the robust
 //! z-score `(ln gain - median) / spread` reaches the threshold, with the median and the spread (1.4826 times the
 //! median absolute deviation) of all players who gained anything in the window. The score rises with the gain, so the
-//! bound is one number of points for each board, worked out once a second, and the transaction only compares.
+//! bound is one number of points for each board, and the transaction only compares. It is worked out anew once a second
+//! and whenever as many gains came as there are players, so that a board that fills quickly is not judged by how it began;
+//! and nobody is judged before the board was busy for a while: the first to act are far ahead of everybody who has not.
 //!
 //! Fed by what this worker commits and, every quarter of a window and at the start, by what the ledger tells of all
 //! workers. A bound needs no more precision than that: what is late is late for everybody. The decision itself is made
@@ -56,8 +58,20 @@ struct Window {
     slots: BTreeMap<i64, HashMap<UserId, i64>>,
     /// The sums over the slots; more than zero.
     totals: HashMap<UserId, i64>,
-    /// When the bound was worked out, and the bound; none for too few players.
-    bound: Option<(Timestamp, Option<i64>)>,
+    /// Since when somebody gained something, without a gap of a window. Milliseconds since the Unix epoch.
+    busy_since: Option<i64>,
+    /// Of how it was last; none before.
+    bound: Option<Bound>,
+}
+
+/// What was worked out, and from when it is.
+#[derive(Clone, Copy)]
+struct Bound {
+    at: Timestamp,
+    /// Gains that came since.
+    gains_since: usize,
+    /// None for too few players.
+    limit: Option<i64>,
 }
 
 impl Window {
@@ -66,6 +80,14 @@ impl Window {
             let sum = sum.or_default();
             *sum = sum.saturating_add(points);
         }
+        self.busy_since = Some(self.busy_since.map_or(slot, |since| since.min(slot)));
+        if let Some(bound) = &mut self.bound {
+            bound.gains_since += 1;
+        }
+    }
+
+    fn busy_ms(&self, now: Timestamp) -> i64 {
+        self.busy_since.map_or(0, |since| now.as_millis().saturating_sub(since))
     }
 
     /// Forgets the slots that ended at `end` or before.
@@ -79,6 +101,9 @@ impl Window {
                     }
                 }
             }
+        }
+        if self.totals.is_empty() {
+            self.busy_since = None;
         }
     }
 }
@@ -117,6 +142,10 @@ impl Suspicion {
         i64::try_from(self.settings.window.as_millis()).unwrap_or(i64::MAX).max(SLOTS_PER_WINDOW)
     }
 
+    fn warm_up_ms(&self) -> i64 {
+        i64::try_from(self.settings.warm_up.as_millis()).unwrap_or(i64::MAX)
+    }
+
     fn slot_ms(&self) -> i64 {
         self.window_ms() / SLOTS_PER_WINDOW
     }
@@ -137,6 +166,9 @@ impl Suspicion {
             let Some(window) = windows.boards.get_mut(&update.board) else { continue };
             if !watch.boards.contains_key(&update.board) {
                 window.forget(end, slot_ms);
+                if window.busy_ms(now) < self.warm_up_ms() {
+                    continue;
+                }
                 let Some(limit) = self.bound(window, now) else { continue };
                 watch.boards.insert(update.board.clone(), BoardWatch { limit, gained: HashMap::new() });
             }
@@ -148,13 +180,15 @@ impl Suspicion {
     }
 
     fn bound(&self, window: &mut Window, now: Timestamp) -> Option<i64> {
-        let fresh = |at: Timestamp| (0..BOUND_LIFE_MS).contains(&now.millis_since(at));
-        if let Some((_, bound)) = window.bound.filter(|(at, _)| fresh(*at)) {
-            return bound;
+        let players = window.totals.len();
+        let holds =
+            |bound: &Bound| (0..BOUND_LIFE_MS).contains(&now.millis_since(bound.at)) && bound.gains_since < players;
+        if let Some(bound) = window.bound.filter(holds) {
+            return bound.limit;
         }
-        let bound = bound_of(window.totals.values().copied(), &self.settings);
-        window.bound = Some((now, bound));
-        bound
+        let limit = bound_of(window.totals.values().copied(), &self.settings);
+        window.bound = Some(Bound { at: now, gains_since: 0, limit });
+        limit
     }
 
     /// Takes a committed batch into account: what it moved, not what it found moved already.
@@ -182,6 +216,10 @@ impl Suspicion {
             read.boards.entry(board).or_default().add(slot.as_millis(), user, points);
         }
         let mut windows = self.windows.lock();
+        for (board, window) in &mut read.boards {
+            let known = windows.boards.get(board).and_then(|known| known.busy_since);
+            window.busy_since = window.busy_since.into_iter().chain(known).min();
+        }
         read.own = std::mem::take(&mut windows.own).into_iter().filter(|own| own.at > until).collect();
         for own in std::mem::take(&mut read.own) {
             read.add(&own, self.slot_of(own.at));

@@ -184,6 +184,38 @@ fn boards_under_fifty_players_hold_nothing() {
     }
 }
 
+/// All begin at once and gain alike, far more than the bound of the first moment: with the warm-up, and after it within
+/// one second, too.
+#[test]
+fn a_board_that_fills_quickly_is_not_judged_by_how_it_began() {
+    for from_s in [0, 120] {
+        let mut board = Simulated::new();
+        // Somebody is busy all the while, and the board warm.
+        for second in 0..=from_s {
+            let update = board.action(PLAYERS, 1);
+            board.commit(&[update], noon().plus_millis(second * 1000));
+        }
+        let now = noon().plus_millis(from_s * 1000 + 1);
+        for _round in 0..60 {
+            let updates: Vec<_> = (0..100).map(|player| board.action(player, 1)).collect();
+            assert!(!board.commit(&updates, now).iter().any(is_held), "from second {from_s} on");
+        }
+    }
+}
+
+/// Whoever is far ahead is held as soon as the board has been busy for long enough, and not before.
+#[test]
+fn nobody_is_held_before_the_board_is_warm() {
+    let mut board = Simulated::new();
+    for second in 0..=65 {
+        let now = noon().plus_millis(second * 1000);
+        let mut updates: Vec<_> = (0..60).map(|player| board.action(player, 1)).collect();
+        updates.push(board.action(PLAYERS, 100_000));
+        let held = board.commit(&updates, now).iter().filter(|outcome| is_held(outcome)).count();
+        assert_eq!(held, usize::from(second >= 60), "in second {second}");
+    }
+}
+
 /// Where all gain the same there is no spread to measure by: a few times as much is no suspicion, hundreds of times is.
 #[test]
 fn equal_gains_have_a_smallest_spread() {

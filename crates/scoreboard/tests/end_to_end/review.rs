@@ -11,7 +11,8 @@ use crate::deployment::Deployment;
 use crate::watcher::Watcher;
 
 /// Few players make a board that is watched, so that the test need not make fifty.
-const FEW: &[(&str, &str)] = &[("SCOREBOARD__WORKER__SUSPICION_MIN_PLAYERS", "5")];
+const FEW: &[(&str, &str)] =
+    &[("SCOREBOARD__WORKER__SUSPICION_MIN_PLAYERS", "5"), ("SCOREBOARD__WORKER__SUSPICION_WARM_UP_S", "0")];
 
 /// Index, page and receipt follow a review by themselves.
 const FOLLOWED: Duration = Duration::from_secs(5);
