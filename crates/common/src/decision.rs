@@ -3,7 +3,7 @@
 //! Pure, so that SQLite and PostgreSQL decide alike and a model can check both: the adapters lock the boards,
 //! read [`Facts`], call [`decide`] and write the [`Plan`].
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::board::{ActionRule, SCORE_LIMIT};
@@ -183,8 +183,6 @@ struct Deciding {
     scores: HashMap<(BoardId, UserId), i64>,
     daily_points: HashMap<(BoardId, UserId, ActionType), i64>,
     by_submission: HashMap<SubmissionId, Outcome>,
-    /// Submissions that were refused because their action was used.
-    duplicates: HashSet<SubmissionId>,
     /// Actions that were applied, or are or were in quarantine.
     by_action: HashMap<(BoardId, UserId, ActionId), Receipt>,
     by_key: HashMap<(UserId, IdempotencyKey), (ContentHash, Receipt)>,
@@ -205,7 +203,6 @@ impl Deciding {
             scores: facts.scores,
             daily_points: facts.daily_points,
             by_submission: HashMap::new(),
-            duplicates: HashSet::new(),
             by_action: HashMap::new(),
             by_key: HashMap::new(),
             rows: HashMap::new(),
@@ -226,11 +223,6 @@ impl Deciding {
         content: ContentHash,
         receipt: Receipt,
     ) {
-        if receipt.status == ReceiptStatus::Rejected(ErrorCode::DuplicateAction) {
-            // Tells what the action came to: see `one`.
-            self.duplicates.insert(submission);
-            return;
-        }
         let action = (receipt.board.clone(), user, receipt.action_id.clone());
         // What the action came to in the end: a review comes after the quarantine.
         if finality(receipt.status) > self.by_action.get(&action).map_or(0, |known| finality(known.status)) {
@@ -257,11 +249,6 @@ impl Deciding {
                 _ => outcome.clone(),
             };
         }
-        if self.duplicates.contains(&update.submission)
-            && let Some(receipt) = known
-        {
-            return Outcome::DuplicateAction { receipt: receipt.clone() };
-        }
         let keyed = update.idempotency_key.as_ref().and_then(|key| self.by_key.get(&(update.user, key.clone())));
         let reused = match keyed {
             Some((content, receipt)) if *content == update.content_hash => {
@@ -271,24 +258,21 @@ impl Deciding {
             Some(_) => true,
             None => false,
         };
-        let used = known.filter(|_| !reused).cloned();
-        if let Some(receipt) = used.as_ref().filter(|receipt| receipt.status != ReceiptStatus::Applied) {
-            // In quarantine, or turned down there: whoever asks again is told the same, and no row is added.
-            return outcome_of(receipt.clone(), true, self.now);
+        // The ledger has one row for each action that was decided: whoever asks again is told of that one, and repeats
+        // cannot make the ledger grow.
+        if let Some(receipt) = known.filter(|_| !reused).cloned() {
+            return match receipt.status {
+                ReceiptStatus::Applied => Outcome::DuplicateAction { receipt },
+                // In quarantine, or turned down there.
+                _ => outcome_of(receipt, true, self.now),
+            };
         }
         // A refusal is written down too: whoever was answered 202 asks for its receipt, and the audit tells it.
-        let decided = match (reused, &used) {
-            (true, _) => Err(ErrorCode::IdempotencyKeyReused),
-            (false, Some(_)) => Err(ErrorCode::DuplicateAction),
-            (false, None) => self.hold_or_apply(update),
-        };
+        let decided = if reused { Err(ErrorCode::IdempotencyKeyReused) } else { self.hold_or_apply(update) };
         let receipt = decided.unwrap_or_else(|code| receipt_of(update, ReceiptStatus::Rejected(code), self.now));
         self.plan.ledger.push(LedgerRow { update: index, receipt: receipt.clone(), reviewer: None });
         self.remember(update.submission, update.user, update.idempotency_key.clone(), update.content_hash, receipt);
-        match used {
-            Some(receipt) => Outcome::DuplicateAction { receipt },
-            None => self.by_submission[&update.submission].clone(),
-        }
+        self.by_submission[&update.submission].clone()
     }
 
     /// Applies an update that would be applied anyway, unless its user gains points far faster than the others.
