@@ -231,7 +231,40 @@ async fn tokens(deployment: Deployment) {
     api.score(&ada_again, "second", 4).await.expect(200);
     assert_eq!(told(&again, 3).await, me(3, 9, 1, Some(1)), "another session goes on");
     refused_tokens(&deployment, &ada, &bob).await;
+    // Where one process holds the data, the operator changes boards while it is stopped.
+    if deployment.place.is_some() {
+        a_board_demands_a_token(&deployment, &bob).await;
+    }
     deployment.stop().await;
+}
+
+/// Running servers follow within seconds.
+async fn a_board_demands_a_token(deployment: &Deployment, player: &Player) {
+    let operate = |arguments: &[&str]| {
+        let (exit, told) = deployment.operate(arguments);
+        assert_eq!(exit, Some(0), "{told}");
+        told
+    };
+    assert!(operate(&["board", "set", "global", "--stream-token", "on"]).contains("demands an access token"));
+    let made: Value =
+        serde_json::from_str(&operate(&["--json", "board", "create", "members", "--stream-token"])).unwrap();
+    assert_eq!(made["streamToken"], true);
+    let refused =
+        eventually(
+            Duration::from_secs(20),
+            "a stream without a token to be refused",
+            async || match Watcher::try_open(&deployment.stream_url, TEXT).await {
+                Err(tungstenite::Error::Http(answer)) if answer.status() == 401 => Some(answer),
+                _ => None,
+            },
+        )
+        .await;
+    let body: Value = serde_json::from_slice(refused.body().as_deref().unwrap_or_default()).expect("JSON");
+    assert_eq!(body["error"]["code"], "unauthenticated");
+    assert!(refused.headers().contains_key("www-authenticate"));
+    private(deployment, player).await;
+    let board = deployment.api.get("/api/v1/boards/global").await.expect(200).body;
+    assert!(board.get("streamToken").is_none(), "the public answer stays as it was: {board}");
 }
 
 async fn refused_tokens(deployment: &Deployment, logged_out: &Player, player: &Player) {
