@@ -93,9 +93,13 @@ fn board_rows(leaderboard: &Value) -> Rows {
     crate::watcher::lines(leaderboard).into_iter().map(|(user, score, _)| (user, score)).collect()
 }
 
-/// Where a board stands by the truth.
-async fn truth(deployment: &Deployment) -> (u64, Rows) {
-    let version = deployment.version().await;
+/// The board by its HTTP reads, which follow within a second, once it stands at `version`.
+async fn read(deployment: &Deployment, version: u64) -> (u64, Rows) {
+    eventually(SOON, &format!("version {version} in HTTP reads"), async || {
+        let now = deployment.version().await;
+        if now == version { Ok(()) } else { Err(now.to_string()) }
+    })
+    .await;
     let top = deployment.api.get("/api/v1/scoreboard/top?limit=10").await.expect(200).body;
     (version, board_rows(&top))
 }
@@ -131,10 +135,13 @@ async fn every_way_to_read_shows_the_same(deployment: Deployment) {
     let mut expected: Rows = players.iter().zip(1..).map(|(player, n)| (player.id.clone(), 10 * n)).collect();
     expected.reverse();
     let expected = (50, expected);
-    shows(&expected, &nothing(), || text.frames()).await;
-    shows(&expected, &nothing(), || deltas.frames()).await;
-    shows(&expected, &nothing(), || events.frames()).await;
-    assert_eq!(truth(&deployment).await, expected);
+    let from = nothing();
+    tokio::join!(
+        shows(&expected, &from, || text.frames()),
+        shows(&expected, &from, || deltas.frames()),
+        shows(&expected, &from, || events.frames()),
+    );
+    assert_eq!(read(&deployment, 50).await, expected);
     let has = |frames: &[Value], event: &str| frames.iter().any(|frame| frame["event"] == event);
     assert!(has(&deltas.frames(), "delta") && !has(&deltas.frames(), "score:update"));
     assert!(has(&text.frames(), "score:update") && !has(&text.frames(), "delta"));
@@ -167,7 +174,7 @@ async fn events_resume(deployment: &Deployment, player: &Player, events: SseRead
     drop(events);
     let at_the_head = SseReader::open(&url, Some(&id)).await;
     api.score(player, "while-away", 100).await.expect(200);
-    let next = truth(deployment).await;
+    let next = read(deployment, 51).await;
     shows(&next, stands, || at_the_head.frames()).await;
     let frames = at_the_head.frames();
     assert_eq!((&frames[0]["event"], &frames[0]["data"]["version"]), (&json!("score:update"), &json!(51)));
@@ -302,7 +309,7 @@ async fn a_client_resumes_on_a_fan_out_that_was_killed_and_started_again() {
         Watcher::try_open(&resumed, DELTAS).await.map_err(|error| error.to_string())
     })
     .await;
-    let now = truth(&deployment).await;
+    let now = read(&deployment, 2).await;
     assert_eq!(now, (2, vec![(bob.id.clone(), 7), (ada.id.clone(), 5)]));
     shows(&now, &stood, || behind.frames()).await;
 
