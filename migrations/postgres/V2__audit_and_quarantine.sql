@@ -6,6 +6,9 @@ ALTER TABLE actions ADD COLUMN address_hash bytea CHECK (octet_length(address_ha
 -- The person who decided, on the rows of reviews.
 ALTER TABLE actions ADD COLUMN reviewer text;
 
+-- Whether only whoever shows an access token may open the board's live stream.
+ALTER TABLE boards ADD COLUMN stream_token boolean NOT NULL DEFAULT false;
+
 -- An action in quarantine has the outcome 'quarantined'; its review adds a row 'applied' or 'forbidden' of the same
 -- user, board and action. Few rows, so the list of reviews walks all entries.
 CREATE INDEX actions_held ON actions (user_id, board, action_id) WHERE outcome IN ('quarantined', 'forbidden');

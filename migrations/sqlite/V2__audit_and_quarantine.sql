@@ -6,6 +6,9 @@ ALTER TABLE actions ADD COLUMN address_hash BLOB CHECK (length(address_hash) = 1
 ALTER TABLE actions ADD COLUMN reviewer TEXT;
 ALTER TABLE dead_letters ADD COLUMN address_hash BLOB CHECK (length(address_hash) = 16);
 
+-- Whether only whoever shows an access token may open the board's live stream.
+ALTER TABLE boards ADD COLUMN stream_token INTEGER NOT NULL DEFAULT 0 CHECK (stream_token IN (0, 1));
+
 -- An action in quarantine has the outcome 'quarantined'; its review adds a row 'applied' or 'forbidden' of the same
 -- user, board and action.
 CREATE UNIQUE INDEX actions_held ON actions (board, user, action_id, outcome)

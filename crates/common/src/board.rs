@@ -121,6 +121,8 @@ impl ActionRule {
 pub struct Board {
     /// Its id and newest state.
     pub head: BoardHead,
+    /// Only whoever shows an access token may open its live stream.
+    pub stream_token: bool,
     /// Its action types, by name.
     pub rules: Vec<ActionRule>,
 }

@@ -107,6 +107,12 @@ async fn opened(
     }
     let view = known_view(state, &board)?;
     let holder = holder(request, &state.tokens).await?;
+    if holder.is_none() && demands_token(state, &board)? {
+        return Err(Refusal::new(
+            ErrorCode::Unauthenticated,
+            format!("board {board} shows its stream to whoever is logged in: an access token is needed"),
+        ));
+    }
     let address = counted(state.settings.trusted_proxies.client(request));
     let permit = state.sockets.admit(address, state.clock.now())?;
     let view = match &since {
@@ -142,6 +148,7 @@ async fn negotiated(request: &HttpRequest) -> Result<(HttpResponse, Format), Ref
     let format = SUBPROTOCOLS.iter().find(|(name, _)| taken == Some(*name)).map_or(Format::Text, |(_, format)| *format);
     Ok((response, format))
 }
+
 fn parameters(request: &HttpRequest) -> Result<Parameters, Refusal> {
     Ok(Parameters {
         board: query::board(request)?,
@@ -150,6 +157,11 @@ fn parameters(request: &HttpRequest) -> Result<Parameters, Refusal> {
         since: query::value(request, "since")?.as_deref().and_then(StatePoint::parse),
         curve: query::number(request, "curve", 0, 0..=1)? == 1,
     })
+}
+
+/// A board whose rules have not been read yet might.
+fn demands_token(state: &FanoutState, board: &BoardId) -> Result<bool, Refusal> {
+    Ok(state.views.board(board).ok_or_else(Refusal::unavailable)?.stream_token)
 }
 
 fn known_view(state: &FanoutState, board: &BoardId) -> Result<Arc<View>, Refusal> {

@@ -20,4 +20,8 @@ pub trait BoardRules: Send + Sync {
 
     /// Takes an action type off a board; what was applied under it stays. `false`: there was none.
     async fn remove_action_type(&self, board: &BoardId, action_type: &ActionType) -> Result<bool, StoreError>;
+
+    /// Whether only whoever shows an access token may open the board's live stream; a new board demands none. `false`:
+    /// there is no such board.
+    async fn set_stream_token(&self, board: &BoardId, demanded: bool) -> Result<bool, StoreError>;
 }

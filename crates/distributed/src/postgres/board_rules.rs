@@ -38,4 +38,8 @@ impl BoardRules for PgStore {
         let removed = self.change(statements::REMOVE_ACTION_TYPE, &[&board.as_str(), &action_type.as_str()]).await?;
         Ok(removed == 1)
     }
+
+    async fn set_stream_token(&self, board: &BoardId, demanded: bool) -> Result<bool, StoreError> {
+        Ok(self.change(statements::SET_STREAM_TOKEN, &[&board.as_str(), &demanded]).await? == 1)
+    }
 }

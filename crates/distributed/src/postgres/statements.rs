@@ -169,7 +169,7 @@ statements! {
 
     /// Every board with its rules; a board without rules has one row without a rule.
     BOARDS = "
-        SELECT b.board, b.epoch, b.version,
+        SELECT b.board, b.epoch, b.version, coalesce((to_jsonb(b) ->> 'stream_token')::boolean, false),
             t.action_type, t.proof, t.min_points, t.max_points, t.default_points, t.daily_cap
         FROM boards AS b LEFT JOIN action_types AS t ON t.board = b.board
         ORDER BY b.board, t.action_type";
@@ -403,6 +403,10 @@ statements! {
     /// Takes an action type off a board.
     REMOVE_ACTION_TYPE = "
         DELETE FROM action_types WHERE board = $1 AND action_type = $2";
+
+    /// Whether a board's live stream demands a token.
+    SET_STREAM_TOKEN = "
+        UPDATE boards SET stream_token = $2 WHERE board = $1";
 
     /// A new issuer key.
     CREATE_ISSUER_KEY = "

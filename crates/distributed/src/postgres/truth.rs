@@ -29,10 +29,10 @@ impl Truth for PgStore {
         for row in &self.rows(statements::BOARDS, &[]).await? {
             let head = head(row)?;
             if boards.last().is_none_or(|board| *board.id() != head.board) {
-                boards.push(Board { head, rules: Vec::new() });
+                boards.push(Board { head, stream_token: column(row, 3)?, rules: Vec::new() });
             }
-            if let (Some(board), Some(_)) = (boards.last_mut(), column::<Option<&str>>(row, 3)?) {
-                board.rules.push(rule(row, 3)?);
+            if let (Some(board), Some(_)) = (boards.last_mut(), column::<Option<&str>>(row, 4)?) {
+                board.rules.push(rule(row, 4)?);
             }
         }
         Ok(boards)

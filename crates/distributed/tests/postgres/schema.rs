@@ -3,7 +3,7 @@
 use common::board::{Board, built_in_rules};
 use common::decision::{BoardWatch, Watch};
 use common::ids::BoardId;
-use common::ports::{Dependency, Ledger, Reviews, Truth};
+use common::ports::{BoardRules, Dependency, Ledger, Reviews, Truth};
 use common::receipt::Outcome;
 use common::score_update::ScoreUpdate;
 use common::state::Version;
@@ -109,11 +109,14 @@ async fn this_binary_works_on_schema_1_and_the_one_before_on_schema_2() {
     assert!(matches!(decide(update(user, "a").key("a").build()).await, Outcome::Applied { replayed: true, .. }));
     let (before, after) = (noon().plus_millis(-1), noon());
     assert!(store.gains(before, after, 1000).await.unwrap().is_empty());
+    assert!(!store.boards().await.unwrap()[0].stream_token);
     assert!(store.receipt(user, &BoardId::global(), &update(user, "a").build().action_id).await.unwrap().is_some());
 
     client.batch_execute(V2).await.unwrap();
     client.batch_execute("INSERT INTO refinery_schema_history VALUES (2)").await.unwrap();
     // The same process goes on, and holds from now on.
+    assert!(store.set_stream_token(&BoardId::global(), true).await.unwrap());
+    assert!(store.boards().await.unwrap()[0].stream_token);
     let held = update(user, "b").build();
     assert!(matches!(decide(held.clone()).await, Outcome::Quarantined { .. }));
     assert_eq!(store.gains(before, after, 1000).await.unwrap().len(), 1);
@@ -155,7 +158,7 @@ async fn global_is_born_with_the_built_in_rules_and_an_epoch_of_its_own() {
     let (_database, store) = store().await;
     let (_other, other_store) = crate::database::store().await;
     let boards = store.boards().await.unwrap();
-    let [Board { head, rules }] = &boards[..] else { panic!("one board: {boards:?}") };
+    let [Board { head, stream_token: false, rules }] = &boards[..] else { panic!("one board: {boards:?}") };
     assert_eq!(head.board, BoardId::global());
     assert_eq!(head.state.version, Version::ZERO);
     assert_eq!(*rules, built_in_rules());

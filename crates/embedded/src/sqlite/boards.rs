@@ -51,6 +51,15 @@ impl BoardRules for SqliteStore {
             .run(move |connection| Ok::<_, Failure>(connection.execute(sql, [board.as_str(), action_type.as_str()])?));
         Ok(removed.await? == 1)
     }
+
+    async fn set_stream_token(&self, board: &BoardId, demanded: bool) -> Result<bool, StoreError> {
+        let board = board.clone();
+        let sql = "UPDATE boards SET stream_token = ?2 WHERE id = ?1";
+        let changed = self
+            .writer
+            .run(move |connection| Ok::<_, Failure>(connection.execute(sql, params![board.as_str(), demanded])?));
+        Ok(changed.await? == 1)
+    }
 }
 
 /// Adds an action type, or replaces the one of that name.

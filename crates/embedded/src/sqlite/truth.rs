@@ -84,8 +84,12 @@ fn heads(connection: &Connection) -> Result<Vec<BoardHead>, Failure> {
 }
 
 fn boards(connection: &Connection) -> Result<Vec<Board>, Failure> {
-    let with_rules = |head: BoardHead| Ok(Board { rules: read_rules(connection, &head.board)?, head });
-    heads(connection)?.into_iter().map(with_rules).collect()
+    let mut demand = connection.prepare_cached("SELECT stream_token FROM boards WHERE id = ?1")?;
+    let mut with_rules = |head: BoardHead| {
+        let stream_token = demand.query_row([head.board.as_str()], |row| row.get(0))?;
+        Ok(Board { rules: read_rules(connection, &head.board)?, stream_token, head })
+    };
+    heads(connection)?.into_iter().map(&mut with_rules).collect()
 }
 
 fn head(connection: &Connection, board: &BoardId) -> Result<Option<StatePoint>, Failure> {

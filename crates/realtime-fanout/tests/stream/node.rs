@@ -33,7 +33,7 @@ pub(crate) struct Node {
     pub(crate) truth: Arc<TruthWithFaults>,
     pub(crate) door: Arc<Door>,
     pub(crate) faulty: Arc<AtomicBool>,
-    embedded: Embedded,
+    pub(crate) embedded: Embedded,
     clock: ManualClock,
     actions: AtomicU64,
     stop: CancellationToken,
@@ -120,7 +120,7 @@ impl Node {
             _data: data,
         };
         eventually(SOON, "the view of the board", || async {
-            matches!(node.views.lookup(&node.board), Lookup::Known(_))
+            matches!(node.views.lookup(&node.board), Lookup::Known(_)) && node.views.board(&node.board).is_some()
         })
         .await;
         node

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use common::account::Revocation;
 use common::ids::SessionId;
-use common::ports::Event;
+use common::ports::{BoardRules as _, Event};
 use serde_json::{Value, json};
 use testkit::fixtures::session_id;
-use testkit::waiting::within;
+use testkit::waiting::{eventually, within};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
@@ -155,5 +155,32 @@ async fn a_stream_ends_with_its_token() {
     let token = node.token(0, session_id(), -1);
     let refused = Watcher::try_open(&node.url(""), &[("authorization", &bearer(&token))]).await.err().unwrap();
     assert_eq!(refused.body["error"]["code"], "token_expired");
+    node.ended().await;
+}
+
+#[tokio::test]
+async fn a_board_that_demands_a_token_opens_no_stream_without_one() {
+    let node = Node::start().await;
+    assert!(node.embedded.store.set_stream_token(&node.board, true).await.unwrap());
+    // Rules are read every five seconds.
+    eventually(Duration::from_secs(20), "the rule to be read", || async {
+        node.views.board(&node.board).is_some_and(|board| board.stream_token)
+    })
+    .await;
+    for offer in ["scoreboard.v1", "scoreboard.v1.delta"] {
+        let refused = Watcher::try_open(&node.url(""), &[("sec-websocket-protocol", offer)]).await.err().unwrap();
+        assert_eq!((refused.status, &refused.body["error"]["code"]), (401, &json!("unauthenticated")), "{offer}");
+        assert!(refused.challenge.is_some_and(|challenge| challenge.starts_with("Bearer")));
+    }
+    let refused = EventSource::request(&node.events_url(""), &[]).await;
+    assert_eq!(refused.status(), 401);
+    assert!(refused.headers().contains_key("www-authenticate"));
+    assert_eq!(refused.json::<Value>().await.unwrap()["error"]["code"], "unauthenticated");
+    assert_eq!(node.state.open_sockets(), 0);
+
+    let token = node.token(0, session_id(), 60);
+    node.open_private(&token).await.expect("scoreboard:snapshot").await;
+    let mut source = EventSource::open(&node.events_url(""), &[("authorization", &bearer(&token))]).await;
+    source.expect("scoreboard:snapshot").await;
     node.ended().await;
 }

@@ -9,7 +9,7 @@ use common::state::Epoch;
 use runtime::clock::SystemClock;
 use runtime::exit::{Exit, Failure};
 use runtime::settings::{Settings, Sources};
-use serde_json::json;
+use serde_json::{Value, json};
 use wire::json::BoardJson;
 
 use crate::operator::{Operator, failed};
@@ -23,6 +23,17 @@ pub(crate) enum BoardCommand {
     Create {
         /// 1 to 64 of a-z, 0-9 and -
         board: String,
+        /// Its live stream opens only to whoever shows an access token
+        #[arg(long)]
+        stream_token: bool,
+    },
+    /// Changes a board; running servers follow within seconds
+    Set {
+        /// The board
+        board: String,
+        /// Whether its live stream opens only to whoever shows an access token; streams that are open stay so
+        #[arg(long, value_parser = ["on", "off"])]
+        stream_token: String,
     },
     /// One board with its action types
     Show {
@@ -78,9 +89,13 @@ pub(crate) async fn run(sources: &Sources, command: BoardCommand, output: Output
     // What is wrong with the command line is told before the database is asked.
     match command {
         BoardCommand::List => list(&open(sources).await?, output).await,
-        BoardCommand::Create { board } => {
+        BoardCommand::Create { board, stream_token } => {
             let board = BoardId::parse(&board).map_err(usage)?;
-            create(&open(sources).await?, &board, output).await
+            create(&open(sources).await?, &board, stream_token, output).await
+        }
+        BoardCommand::Set { board, stream_token } => {
+            let board = BoardId::parse(&board).map_err(usage)?;
+            set_stream_token(&open(sources).await?, &board, stream_token == "on", output).await
         }
         BoardCommand::Show { board } => {
             let board = BoardId::parse(&board).map_err(usage)?;
@@ -104,15 +119,32 @@ async fn open(sources: &Sources) -> Result<Operator, Failure> {
 
 async fn list(operator: &Operator, output: Output) -> Result<Exit, Failure> {
     let boards = operator.truth.boards().await.map_err(|error| failed(&error))?;
-    let answer: Vec<_> = boards.iter().map(BoardJson::from).collect();
+    let answer: Vec<_> = boards.iter().map(in_json).collect();
     output.print(&json!({ "boards": answer }), || boards.iter().map(in_words).collect::<Vec<_>>().join("\n"));
     Ok(Exit::Success)
 }
 
-async fn create(operator: &Operator, board: &BoardId, output: Output) -> Result<Exit, Failure> {
+async fn create(operator: &Operator, board: &BoardId, stream_token: bool, output: Output) -> Result<Exit, Failure> {
     let created = operator.rules.create_board(board, &new_epoch(), &[]).await.map_err(|error| failed(&error))?;
     if !created {
         return Err(Failure::new(Exit::Refused, format!("there is a board {board} already; it stays as it is")));
+    }
+    // Nobody can move it yet: until this is done there is nothing to see.
+    if stream_token {
+        return set_stream_token(operator, board, true, output).await;
+    }
+    print(&known(operator, board).await?, output);
+    Ok(Exit::Success)
+}
+
+async fn set_stream_token(
+    operator: &Operator,
+    board: &BoardId,
+    demanded: bool,
+    output: Output,
+) -> Result<Exit, Failure> {
+    if !operator.rules.set_stream_token(board, demanded).await.map_err(|error| failed(&error))? {
+        return Err(unknown(board));
     }
     print(&known(operator, board).await?, output);
     Ok(Exit::Success)
@@ -188,11 +220,21 @@ fn new_epoch() -> Epoch {
 }
 
 fn print(board: &Board, output: Output) {
-    output.print(&json!(BoardJson::from(board)), || in_words(board));
+    output.print(&in_json(board), || in_words(board));
+}
+
+/// As the public interface shows it, with what only the operator sees.
+fn in_json(board: &Board) -> Value {
+    let mut shown = json!(BoardJson::from(board));
+    shown["streamToken"] = json!(board.stream_token);
+    shown
 }
 
 fn in_words(board: &Board) -> String {
     let mut text = format!("{} at {}", board.id(), board.head.state);
+    if board.stream_token {
+        text.push_str("\n  its live stream demands an access token");
+    }
     if board.rules.is_empty() {
         text.push_str("\n  no action types: nobody can move it");
     }

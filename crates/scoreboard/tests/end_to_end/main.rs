@@ -23,6 +23,8 @@ mod repeats;
 mod review;
 mod security_events;
 mod servers;
+mod sse_reader;
+mod streams;
 mod token_mint;
 mod traces;
 mod watcher;

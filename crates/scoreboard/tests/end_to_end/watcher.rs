@@ -8,13 +8,14 @@ use parking_lot::Mutex;
 use serde_json::Value;
 use testkit::waiting::{eventually, within};
 use tokio::task::JoinHandle;
-use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::{self, Message};
 
 /// What a connection saw, in order.
 #[derive(Default)]
 struct Seen {
     frames: Vec<Value>,
-    closed_with: Option<u16>,
+    closed_with: Option<(u16, String)>,
 }
 
 /// An open socket. It is closed when this is dropped.
@@ -26,9 +27,22 @@ pub(crate) struct Watcher {
 impl Watcher {
     /// Opens `url` and waits for the first snapshot.
     pub(crate) async fn open(url: &str) -> Self {
-        let (mut socket, _) = within(Duration::from_secs(10), "the handshake", tokio_tungstenite::connect_async(url))
-            .await
-            .unwrap_or_else(|error| panic!("{url}: {error}"));
+        Self::open_offering(url, "scoreboard.v1").await
+    }
+
+    /// The same, with subprotocols of its own.
+    pub(crate) async fn open_offering(url: &str, offer: &str) -> Self {
+        let watcher = Self::try_open(url, offer).await.unwrap_or_else(|error| panic!("{url}: {error}"));
+        watcher.first(Duration::from_secs(10), "a snapshot", |frame| frame["event"] == "scoreboard:snapshot").await;
+        watcher
+    }
+
+    /// Opens `url` and waits for no frame.
+    pub(crate) async fn try_open(url: &str, offer: &str) -> Result<Self, tungstenite::Error> {
+        let mut request = url.into_client_request().expect("a request");
+        request.headers_mut().insert("sec-websocket-protocol", offer.parse().expect("a header"));
+        let handshake = tokio_tungstenite::connect_async(request);
+        let (mut socket, _) = within(Duration::from_secs(10), "the handshake", handshake).await?;
         let seen = Arc::new(Mutex::new(Seen::default()));
         let task = tokio::spawn({
             let seen = Arc::clone(&seen);
@@ -39,7 +53,8 @@ impl Watcher {
                             seen.lock().frames.push(serde_json::from_str(&text).expect("a frame is JSON"));
                         }
                         Message::Close(frame) => {
-                            seen.lock().closed_with = Some(frame.map_or(0, |frame| frame.code.into()));
+                            let told = frame.map(|frame| (frame.code.into(), frame.reason.to_string()));
+                            seen.lock().closed_with = Some(told.unwrap_or_default());
                             // The closing handshake; the server may have gone.
                             let _ = socket.flush().await;
                         }
@@ -48,9 +63,7 @@ impl Watcher {
                 }
             }
         });
-        let watcher = Self { seen, task };
-        watcher.first(Duration::from_secs(10), "a snapshot", |frame| frame["event"] == "scoreboard:snapshot").await;
-        watcher
+        Ok(Self { seen, task })
     }
 
     /// Every frame so far.
@@ -70,8 +83,12 @@ impl Watcher {
 
     /// The code that the server closed with.
     pub(crate) async fn closed(&self) -> u16 {
-        eventually(Duration::from_secs(10), "the server to close the socket", async || self.seen.lock().closed_with)
-            .await
+        self.closed_within(Duration::from_secs(10)).await.0
+    }
+
+    /// The code and the reason.
+    pub(crate) async fn closed_within(&self, deadline: Duration) -> (u16, String) {
+        eventually(deadline, "the server to close the socket", async || self.seen.lock().closed_with.clone()).await
     }
 
     /// The leaderboard as the screen shows it now, as (user id, score, rank), with its version.

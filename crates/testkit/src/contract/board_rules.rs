@@ -43,6 +43,7 @@ macro_rules! board_rules_contract {
                 a_removed_type_is_gone_once,
                 other_boards_keep_their_rules,
                 the_next_batch_is_decided_by_the_new_rules,
+                a_board_demands_a_token_for_its_stream_only_when_told_to,
             ]
         );
     };
@@ -168,4 +169,19 @@ pub async fn the_next_batch_is_decided_by_the_new_rules(fixture: &Fixture) {
     assert_eq!(fixture.decide(action("d")).await, ReceiptStatus::Rejected(ErrorCode::UnknownActionType));
     let top = fixture.truth.top(&board, 10).await.unwrap().unwrap();
     assert_eq!(top.entries.iter().map(|entry| entry.score).collect::<Vec<_>>(), [10]);
+}
+
+/// Its rules stay, other boards too, and no board comes of it.
+pub async fn a_board_demands_a_token_for_its_stream_only_when_told_to(fixture: &Fixture) {
+    let (board, other) = (fixture.make().await, fixture.make().await);
+    let before = fixture.read(&board).await.unwrap();
+    assert!(!before.stream_token);
+    for demanded in [true, true, false] {
+        assert!(fixture.rules.set_stream_token(&board, demanded).await.unwrap());
+        assert_eq!(fixture.read(&board).await, Some(Board { stream_token: demanded, ..before.clone() }));
+        assert!(!fixture.read(&other).await.unwrap().stream_token);
+    }
+    let unknown = board_id();
+    assert!(!fixture.rules.set_stream_token(&unknown, true).await.unwrap());
+    assert_eq!(fixture.read(&unknown).await, None);
 }

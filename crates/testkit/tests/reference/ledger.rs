@@ -197,7 +197,8 @@ impl Truth for MemoryLedger {
     async fn boards(&self) -> Result<Vec<Board>, StoreError> {
         let heads = self.heads().await?;
         let state = self.0.lock().expect("the lock");
-        Ok(heads.into_iter().map(|head| Board { rules: state.boards[&head.board].1.clone(), head }).collect())
+        let board = |head: BoardHead| Board { rules: state.boards[&head.board].1.clone(), stream_token: false, head };
+        Ok(heads.into_iter().map(board).collect())
     }
 
     async fn heads(&self) -> Result<Vec<BoardHead>, StoreError> {
