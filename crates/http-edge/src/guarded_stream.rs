@@ -30,6 +30,10 @@ const NO_HEAD: u8 = 0;
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 2 * 1024 * 1024;
 
+/// How long an answer may take for who has stopped sending, where who has left must not be kept. Longer than any request
+/// of ours waits for its outcome.
+const LEAVING: Duration = Duration::from_secs(5);
+
 /// The head of an answer that actix makes by itself is shorter.
 const LONGEST_BARE_HEAD: usize = 256;
 
@@ -60,6 +64,10 @@ pub(crate) struct GuardedStream<S> {
     /// Runs out when the phase that it was set for has lasted too long; made when a request first comes in parts.
     deadline: Option<(u64, Pin<Box<Sleep>>)>,
     farewell: Option<Farewell>,
+    /// Whether who has stopped sending is kept for as long as its answer takes.
+    half_closed: bool,
+    /// When who has stopped sending is let go.
+    leaving: Option<Pin<Box<Sleep>>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -85,7 +93,7 @@ struct Farewell {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> GuardedStream<S> {
-    pub(crate) fn new(inner: S, limits: ArrivalLimits) -> Self {
+    pub(crate) fn new(inner: S, limits: ArrivalLimits, half_closed: bool) -> Self {
         Self {
             inner,
             limits,
@@ -94,7 +102,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> GuardedStream<S> {
             fault: None,
             deadline: None,
             farewell: None,
+            half_closed,
+            leaving: None,
         }
+    }
+
+    /// Nothing more is read. Actix itself would end the connection at once and take away an answer that is being made, or
+    /// keep it for as long as an answer takes that may be a stream without end.
+    fn ended(&mut self) {
+        if !self.half_closed && self.leaving.is_none() {
+            self.leaving = Some(Box::pin(sleep_until(Instant::now() + LEAVING)));
+        }
+    }
+
+    /// Fails when who has stopped sending has been kept for long enough; wakes the task when it will have.
+    fn let_go(&mut self, context: &mut Context<'_>) -> Result<(), io::Error> {
+        let is_over = self.leaving.as_mut().is_some_and(|leaving| leaving.as_mut().poll(context).is_ready());
+        if is_over { Err(io::ErrorKind::ConnectionAborted.into()) } else { Ok(()) }
     }
 
     /// Takes note of what came, and takes back what must not be read.
@@ -150,12 +174,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for GuardedStream<S> {
                 this.intake(buffer);
                 return Poll::Ready(Ok(()));
             }
-            Intake::Ended => return Poll::Ready(Ok(())),
+            Intake::Ended => {
+                this.ended();
+                return Poll::Ready(Ok(()));
+            }
             Intake::Refused => return Poll::Pending,
         }
         let before = buffer.filled().len();
         match Pin::new(&mut this.inner).poll_read(context, buffer) {
             Poll::Ready(Ok(())) => {
+                if buffer.filled().len() == before {
+                    this.ended();
+                }
                 this.follow(buffer, before);
                 Poll::Ready(Ok(()))
             }
@@ -163,8 +193,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for GuardedStream<S> {
             Poll::Pending => {
                 let Some(fault) = this.is_overdue(context) else { return Poll::Pending };
                 this.fault = Some(fault);
-                this.intake = if fault == Fault::Body { Intake::Ended } else { Intake::Refuse };
-                this.intake(buffer);
+                if fault == Fault::Body {
+                    this.intake = Intake::Ended;
+                    this.ended();
+                } else {
+                    this.intake = Intake::Refuse;
+                    this.intake(buffer);
+                }
                 Poll::Ready(Ok(()))
             }
         }
@@ -174,6 +209,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for GuardedStream<S> {
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for GuardedStream<S> {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize, io::Error>> {
         let this = self.get_mut();
+        this.let_go(context)?;
         if this.farewell.is_none() {
             let bare = match this.framing.phase() {
                 Phase::Opaque => None,
@@ -196,7 +232,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for GuardedStream<S> {
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<(), io::Error>> {
-        Pin::new(&mut self.get_mut().inner).poll_flush(context)
+        let this = self.get_mut();
+        this.let_go(context)?;
+        Pin::new(&mut this.inner).poll_flush(context)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<(), io::Error>> {

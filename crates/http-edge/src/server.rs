@@ -28,8 +28,8 @@ pub struct ServerOptions {
     pub write_buffer: usize,
     /// How long requests may take to arrive.
     pub arrival: ArrivalLimits,
-    /// Whether somebody who closed its sending side still gets the answer. Not where streams are served: one that says
-    /// nothing would keep its place after its reader has left.
+    /// Whether somebody who closed its sending side gets the answer however long it takes, not only within 5 s. Not where
+    /// streams are served: one that says nothing would keep its place after its reader has left.
     pub half_closed: bool,
 }
 
@@ -68,12 +68,13 @@ where
                 .client_request_timeout(options.arrival.head + Duration::from_secs(1))
                 .client_disconnect_timeout(Duration::from_secs(1))
                 .h1_write_buffer_size(options.write_buffer)
-                .h1_allow_half_closed(options.half_closed)
+                // The guard's business, which knows who has left from whose body was bad.
+                .h1_allow_half_closed(true)
                 .local_addr(address)
                 .h1(map_config(application, |()| AppConfig::default()));
             fn_service(move |connection: TcpStream| async move {
                 let peer = connection.peer_addr().ok();
-                Ok((GuardedStream::new(connection, options.arrival), peer))
+                Ok((GuardedStream::new(connection, options.arrival, options.half_closed), peer))
             })
             .and_then(service)
         })?

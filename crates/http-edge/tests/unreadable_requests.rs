@@ -23,25 +23,44 @@ async fn body(request: HttpRequest, payload: web::Payload) -> Result<HttpRespons
     Ok(HttpResponse::Ok().body("taken"))
 }
 
+/// What the product's handlers do: something else is asked before and after the body is read.
+async fn patient_body(request: HttpRequest, payload: web::Payload) -> Result<HttpResponse, ApiError> {
+    tokio::time::sleep(Duration::from_millis(60)).await;
+    let read = json_object(&request, payload).await;
+    tokio::time::sleep(Duration::from_millis(60)).await;
+    read?;
+    Ok(HttpResponse::Ok().body("taken"))
+}
+
 async fn slow() -> HttpResponse {
     tokio::time::sleep(Duration::from_millis(100)).await;
     HttpResponse::Ok().body("slow")
 }
 
+async fn silence() -> HttpResponse {
+    HttpResponse::Ok().streaming(futures_util::stream::pending::<Result<web::Bytes, std::io::Error>>())
+}
+
 fn server(head: Duration) -> SocketAddr {
+    server_with(head, true)
+}
+
+fn server_with(head: Duration, half_closed: bool) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
         actix_web::rt::System::new().block_on(async {
             let arrival = ArrivalLimits { head, body: head };
-            let options = ServerOptions { drain_s: 1, write_buffer: 4096, arrival, half_closed: true };
+            let options = ServerOptions { drain_s: 1, write_buffer: 4096, arrival, half_closed };
             let server = serve(listener, options, || {
                 App::new()
                     .wrap(from_fn(request_scope))
                     .route("/", web::get().to(|| async { HttpResponse::Ok().body("hello") }))
                     .route("/empty", web::get().to(|| async { HttpResponse::NoContent().finish() }))
+                    .route("/silence", web::get().to(silence))
                     .route("/slow", web::get().to(slow))
                     .route("/", web::post().to(body))
+                    .route("/patient", web::post().to(patient_body))
             });
             server.unwrap().await.unwrap();
         });
@@ -169,6 +188,50 @@ async fn bad_chunks_are_the_handlers_to_refuse_once() {
     let good = format!("{head}2\r\n{{}}\r\n0\r\n\r\n");
     let told = answers(&talk(address, &[good.as_bytes(), GET, b"\0"]).await);
     assert_eq!(told.iter().map(|told| told.0).collect::<Vec<_>>(), [200, 200, 400]);
+}
+
+/// Where streams are served nobody is kept who has left; but who sent nonsense has not left, and is told so also by a
+/// handler that was waiting for something else at that moment.
+#[actix_web::test]
+async fn a_spoilt_body_is_refused_also_where_who_leaves_is_let_go() {
+    for half_closed in [true, false] {
+        let address = server_with(PATIENCE, half_closed);
+        for path in ["/", "/patient"] {
+            let head = format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n");
+            let chunked = format!("{head}Transfer-Encoding: chunked\r\n\r\n");
+            for bad in ["xyz\r\n", "2\r\n{}x\r\n", "2\r\n{}\r\nffffffffffffffffff\r\n"] {
+                for parts in [vec![chunked.clone(), bad.to_owned()], vec![format!("{chunked}{bad}")]] {
+                    let parts: Vec<_> = parts.iter().map(String::as_bytes).collect();
+                    let told = answers(&talk(address, &parts).await);
+                    assert_eq!(told.len(), 1, "{half_closed} {path} {bad:?}: {told:?}");
+                    is_refusal(&told[0], 400, "invalid_request");
+                }
+            }
+            // One that stops sending before the end of its body.
+            let announced = format!("{head}Content-Length: 100\r\n\r\n{{");
+            for early in [announced, format!("{chunked}5\r\n{{")] {
+                let mut stream = TcpStream::connect(address).await.unwrap();
+                stream.write_all(early.as_bytes()).await.unwrap();
+                stream.shutdown().await.unwrap();
+                let told = answers(&until_the_end(stream).await);
+                assert_eq!(told.len(), 1, "{half_closed} {path} {early:?}: {told:?}");
+                is_refusal(&told[0], 400, "invalid_request");
+            }
+        }
+    }
+}
+
+/// A stream that says nothing does not keep who has left; one that only stopped sending still gets its answer.
+#[actix_web::test]
+async fn who_has_left_a_stream_is_let_go() {
+    let address = server_with(PATIENCE, false);
+    for (path, expected) in [("/slow", "slow"), ("/silence", "")] {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).await.unwrap();
+        stream.shutdown().await.unwrap();
+        let told = until_the_end(stream).await;
+        assert!(told.starts_with("HTTP/1.1 200 ") && told.ends_with(&format!("\r\n\r\n{expected}")), "{told}");
+    }
 }
 
 #[actix_web::test]

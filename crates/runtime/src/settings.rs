@@ -228,7 +228,10 @@ pub struct Worker {
     pub suspicion_window_s: u32,
     /// Nothing is held while fewer players than this gained anything in the window.
     pub suspicion_min_players: usize,
-    /// For how long a board must have been busy before anything is held, seconds: how it begins tells little.
+    /// Nothing is held up to so many points in a window: one action of the built-in type may grant as many.
+    pub suspicion_min_points: i64,
+    /// For how long there must have been so many players before anything is held, seconds: how a board begins tells
+    /// little.
     pub suspicion_warm_up_s: u32,
 }
 

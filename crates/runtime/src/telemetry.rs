@@ -32,8 +32,10 @@ const SECONDS_BUCKETS: &[f64] =
 const COUNT_BUCKETS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0];
 
 /// Below `info` drivers write what they carry, password hashes among it, so they stay at `info` whatever the filter says;
-/// lapin logs each lost connection as an error, which our supervisor logs once and by its own words.
-const SECRETIVE: &[&str] = &["tokio_postgres=info", "h2=info", "hyper=info", "lapin=off", "redis=info"];
+/// lapin logs each lost connection as an error, which our supervisor logs once and by its own words; and actix every
+/// request that is none, with which a stranger could fill the log, while `http_edge` answers and counts it.
+const SECRETIVE: &[&str] =
+    &["tokio_postgres=info", "h2=info", "hyper=info", "lapin=off", "redis=info", "actix_http::h1::dispatcher=off"];
 
 /// The process's metrics, as Prometheus reads them. The default has none, for processes without telemetry.
 #[derive(Clone, Debug, Default)]

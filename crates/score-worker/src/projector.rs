@@ -41,7 +41,7 @@ impl Looked {
     /// Whether a board has come to rest where it was not compared yet. While one moves, the moves bring its index along.
     fn rests_at(&mut self, state: StatePoint) -> bool {
         if self.state.as_ref() != Some(&state) {
-            // What was seen first is compared by the first sweep.
+            // What is seen first is compared at once.
             *self = Self { compared: self.state.is_none(), state: Some(state) };
             return false;
         }
@@ -72,8 +72,11 @@ impl Projector {
                         swept = Some(Instant::now());
                     }
                     for head in heads {
+                        // A board made since: its index must stand somewhere before its first update, which would have
+                        // no rank else.
+                        let made = !boards.contains_key(&head.board);
                         let looked = boards.entry(head.board.clone()).or_default();
-                        if looked.rests_at(head.state) || sweep {
+                        if looked.rests_at(head.state) || sweep || made {
                             self.repairs.projection(&head.board);
                         }
                     }

@@ -29,13 +29,21 @@ pub struct SuspicionSettings {
     pub window: Duration,
     /// Nothing is held while fewer players than this gained anything in the window.
     pub min_players: usize,
-    /// For how long a board must have been busy before anything is held.
+    /// Nothing is held up to so many points in a window.
+    pub min_points: i64,
+    /// For how long there must have been so many players before anything is held.
     pub warm_up: Duration,
 }
 
 impl Default for SuspicionSettings {
     fn default() -> Self {
-        Self { threshold: 4.5, window: Duration::from_secs(60), min_players: 50, warm_up: Duration::from_secs(60) }
+        Self {
+            threshold: 4.5,
+            window: Duration::from_secs(60),
+            min_players: 50,
+            min_points: 1000,
+            warm_up: Duration::from_secs(60),
+        }
     }
 }
 
@@ -88,6 +96,7 @@ impl From<&runtime::settings::Worker> for WorkerSettings {
             threshold: worker.suspicion_threshold,
             window: Duration::from_secs(worker.suspicion_window_s.into()),
             min_players: worker.suspicion_min_players,
+            min_points: worker.suspicion_min_points,
             warm_up: Duration::from_secs(worker.suspicion_warm_up_s.into()),
         };
         Self { max_updates: worker.max_batch, linger, suspicion, ..Self::default() }

@@ -58,7 +58,7 @@ struct Window {
     slots: BTreeMap<i64, HashMap<UserId, i64>>,
     /// The sums over the slots; more than zero.
     totals: HashMap<UserId, i64>,
-    /// Since when somebody gained something, without a gap of a window. Milliseconds since the Unix epoch.
+    /// Since when there are players enough to compare with. Milliseconds since the Unix epoch.
     busy_since: Option<i64>,
     /// Of how it was last; none before.
     bound: Option<Bound>,
@@ -80,14 +80,16 @@ impl Window {
             let sum = sum.or_default();
             *sum = sum.saturating_add(points);
         }
-        self.busy_since = Some(self.busy_since.map_or(slot, |since| since.min(slot)));
         if let Some(bound) = &mut self.bound {
             bound.gains_since += 1;
         }
     }
 
-    fn busy_ms(&self, now: Timestamp) -> i64 {
-        self.busy_since.map_or(0, |since| now.as_millis().saturating_sub(since))
+    /// For how long there have been players enough; `None` while there are not.
+    fn busy_ms(&mut self, now: Timestamp, min_players: usize) -> Option<i64> {
+        let enough = self.totals.len() >= min_players;
+        self.busy_since = if enough { self.busy_since.or(Some(now.as_millis())) } else { None };
+        self.busy_since.map(|since| now.as_millis().saturating_sub(since))
     }
 
     /// Forgets the slots that ended at `end` or before.
@@ -101,9 +103,6 @@ impl Window {
                     }
                 }
             }
-        }
-        if self.totals.is_empty() {
-            self.busy_since = None;
         }
     }
 }
@@ -166,7 +165,7 @@ impl Suspicion {
             let Some(window) = windows.boards.get_mut(&update.board) else { continue };
             if !watch.boards.contains_key(&update.board) {
                 window.forget(end, slot_ms);
-                if window.busy_ms(now) < self.warm_up_ms() {
+                if window.busy_ms(now, self.settings.min_players).is_none_or(|busy| busy < self.warm_up_ms()) {
                     continue;
                 }
                 let Some(limit) = self.bound(window, now) else { continue };
@@ -187,6 +186,7 @@ impl Suspicion {
             return bound.limit;
         }
         let limit = bound_of(window.totals.values().copied(), &self.settings);
+        let limit = limit.map(|limit| limit.max(self.settings.min_points));
         window.bound = Some(Bound { at: now, gains_since: 0, limit });
         limit
     }
@@ -217,8 +217,7 @@ impl Suspicion {
         }
         let mut windows = self.windows.lock();
         for (board, window) in &mut read.boards {
-            let known = windows.boards.get(board).and_then(|known| known.busy_since);
-            window.busy_since = window.busy_since.into_iter().chain(known).min();
+            window.busy_since = windows.boards.get(board).and_then(|known| known.busy_since);
         }
         read.own = std::mem::take(&mut windows.own).into_iter().filter(|own| own.at > until).collect();
         for own in std::mem::take(&mut read.own) {

@@ -95,3 +95,22 @@ async fn a_key_id_is_never_ignored() {
         assert_eq!(shown(proof, json!({"keyId": "known"})).await, Err(ErrorCode::InvalidSignature), "{proof:?}");
     }
 }
+
+#[tokio::test]
+async fn a_timestamp_is_good_for_five_minutes_to_the_millisecond_on_either_side() {
+    let shape = shape(json!({"timestamp": TIMESTAMP, "signature": signed_with(&SESSION)})).await;
+    let sent = Timestamp::parse_rfc3339(TIMESTAMP).unwrap();
+    for (offset_ms, good) in [(0, true), (300_000, true), (-300_000, true), (300_001, false), (-300_001, false)] {
+        let fresh = shape.fresh(sent.plus_millis(offset_ms)).map_err(|refusal| refusal.code);
+        assert_eq!(fresh, if good { Ok(()) } else { Err(ErrorCode::StaleTimestamp) }, "{offset_ms} ms");
+    }
+}
+
+#[tokio::test]
+async fn nobody_but_the_tokens_user_is_named() {
+    let other = Uuid::from_u128(8).to_string();
+    for (named, good) in [(user().to_string(), true), (other, false)] {
+        let own = shape(json!({"userId": named})).await.own_score(user()).map_err(|refusal| refusal.code);
+        assert_eq!(own, if good { Ok(()) } else { Err(ErrorCode::Forbidden) }, "{named}");
+    }
+}

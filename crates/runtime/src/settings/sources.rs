@@ -38,6 +38,7 @@ pub(super) const KEYS: &[(&str, Option<&str>)] = &[
     ("worker.suspicion_threshold", Some("4.5")),
     ("worker.suspicion_window_s", Some("60")),
     ("worker.suspicion_min_players", Some("50")),
+    ("worker.suspicion_min_points", Some("1000")),
     ("worker.suspicion_warm_up_s", Some("60")),
     ("stream.tick_ms", Some("50")),
     ("stream.curve_ms", Some("5000")),

@@ -2,7 +2,6 @@
 
 use common::clock::Clock as _;
 use runtime::clock::SystemClock;
-use runtime::secrets::{AuthSecrets, GatewaySecrets};
 use serde_json::{Value, json};
 
 use crate::client::{Client, Player};
@@ -153,35 +152,4 @@ async fn proofs_hold_embedded() {
 #[tokio::test(flavor = "multi_thread")]
 async fn proofs_hold_distributed() {
     proofs_hold(Deployment::distributed().await).await;
-}
-
-/// What a thief of the fan-out's or the worker's directory holds: nothing that signs.
-#[tokio::test(flavor = "multi_thread")]
-async fn secrets_of_the_fan_out_and_the_worker_make_no_token_and_no_signature() {
-    let deployment = Deployment::embedded().await;
-    let root = deployment.secrets();
-    let names = |service: &str| {
-        let files = std::fs::read_dir(root.join(service)).expect("its directory");
-        let mut names: Vec<String> =
-            files.map(|file| file.expect("a file").file_name().to_string_lossy().into_owned()).collect();
-        names.sort();
-        names
-    };
-    assert_eq!(names("score-worker"), ["README"], "the worker holds no secret of ours");
-    let fanout = names("realtime-fanout");
-    assert!(fanout.iter().all(|name| name == "service-key" || name.ends_with(".pub.pem")), "{fanout:?}");
-    // And nothing of what they hold is what signs: by content, not only by name.
-    let auth = AuthSecrets::load(&root).expect("auth's secrets");
-    let private = auth.active_key.pkcs8_der().expect("DER");
-    let masters = GatewaySecrets::load(&root).expect("the gateway's secrets").signing_masters;
-    for service in ["realtime-fanout", "score-worker"] {
-        for name in names(service) {
-            let held = std::fs::read(root.join(service).join(&name)).expect("a file");
-            let text = String::from_utf8_lossy(&held);
-            assert!(!text.contains("PRIVATE"), "{name}");
-            assert!(!held.windows(32).any(|window| window == &private[private.len() - 32..]), "{name}");
-            assert!(!text.contains(&hex::encode(masters.current.as_bytes())), "{name}");
-        }
-    }
-    deployment.stop().await;
 }

@@ -13,12 +13,27 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Sends the parts one after another and reads the last answer of the connection.
 pub(crate) async fn last_answer(api: &Client, parts: &[String]) -> Answer {
+    answer(send(api, parts).await).await
+}
+
+/// The same of a client that stops sending after the parts.
+pub(crate) async fn last_answer_after_end(api: &Client, parts: &[String]) -> Answer {
+    let mut stream = send(api, parts).await;
+    stream.shutdown().await.expect("it still reads");
+    answer(stream).await
+}
+
+async fn send(api: &Client, parts: &[String]) -> TcpStream {
     let address = api.url.split_once("://").expect("a URL").1;
     let mut stream = TcpStream::connect(address).await.expect("it listens");
     for part in parts {
         stream.write_all(part.as_bytes()).await.expect("it reads");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+    stream
+}
+
+async fn answer(mut stream: TcpStream) -> Answer {
     let mut told = Vec::new();
     let read = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut told)).await.expect("an end");
     read.expect("no reset: the answer must arrive");

@@ -12,7 +12,8 @@ use testkit::waiting::eventually;
 use crate::broker_proxy::BrokerProxy;
 use crate::client::{Answer, Client, PASSWORD, Player};
 use crate::deployment::Deployment;
-use crate::raw_http::last_answer;
+use crate::ledger::{and, outcomes};
+use crate::raw_http::{last_answer, last_answer_after_end};
 use crate::token_mint::TokenMint;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -62,7 +63,7 @@ async fn error_table(deployment: Deployment) {
     let keyed = [("authorization", ada.bearer()), ("idempotency-key", "taken".to_owned())];
     let keyed: Vec<(&str, &str)> = keyed.iter().map(|(name, value)| (*name, value.as_str())).collect();
     api.post(UPDATE, &ada.signed("keyed", 1), &keyed).await.expect(200);
-    let before = deployment.version().await;
+    let (before, ledger) = (deployment.version().await, outcomes(&deployment).await);
 
     let mut rows = of_shape(&api, &ada).await;
     rows.extend(of_proof(&api, &ada, &bob, &keyed).await);
@@ -70,6 +71,7 @@ async fn error_table(deployment: Deployment) {
     rows.extend(of_accounts(&api).await);
     rows.extend(of_paths(&api).await);
     rows.extend(of_requests(&api).await);
+    rows.extend(of_spoilt_bodies(&api, &ada).await);
     rows.extend(slow.await.expect("no panic"));
     let mut walked: BTreeSet<&str> = rows.iter().map(|row| row.code).collect();
     for row in rows {
@@ -94,7 +96,14 @@ async fn error_table(deployment: Deployment) {
     assert_eq!(deployment.version().await, before, "nothing of it moved the board");
     let line = api.get(&format!("/api/v1/scoreboard/users/{}", ada.id)).await.expect(200).body;
     assert_eq!(line["score"], 6, "nothing of it moved a score");
+    assert_eq!(outcomes(&deployment).await, ledger, "nothing of it left a row");
+    // Requests that are none are answered and counted, by the hundred if need be, and fill no log.
+    let log = deployment.process().log();
+    let loud = log.lines().find(|line| line.contains("ERROR") || line.contains("stream error"));
+    assert_eq!(loud, None, "nothing that a client sends is a fault of ours");
     daily_cap(&api).await;
+    let ledger = and(and(ledger, "applied", 101), "daily_cap_reached", 1);
+    assert_eq!(outcomes(&deployment).await, ledger, "the refused one is on record as refused");
     // Rates and a broker that takes no work have tests of their own; a fault of ours nobody can ask for.
     walked.extend(["daily_cap_reached", "rate_limited", "unavailable", "request_in_progress", "internal"]);
     let all: BTreeSet<&str> = ErrorCode::ALL.iter().map(|code| code.as_str()).collect();
@@ -224,7 +233,6 @@ async fn of_requests(api: &Client) -> Vec<Row> {
     let large = format!("A: {}\r\n", "a".repeat(200_000));
     let socket = "Connection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
                   Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nOrigin: https://evil.example\r\n";
-    let chunks = "Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n".to_owned();
     let mut rows = Vec::new();
     for (what, parts, status, code) in [
         ("no HTTP", vec!["\u{16}\u{3}\u{1}\r\n\r\n".to_owned()], 400, "invalid_request"),
@@ -239,8 +247,28 @@ async fn of_requests(api: &Client) -> Vec<Row> {
     ] {
         rows.push(row(what, last_answer(api, &parts).await, status, code, None));
     }
-    let bad_chunks = [head("POST /api/v1/auth/login HTTP/1.1", &chunks), vec!["zz\r\n".to_owned()]].concat();
-    rows.push(row("bad chunks", last_answer(api, &bad_chunks).await, 400, "invalid_request", None));
+    rows
+}
+
+/// Bodies that go wrong, on paths whose handlers ask others before and after they read them.
+async fn of_spoilt_bodies(api: &Client, ada: &Player) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for path in [UPDATE, "/api/v1/auth/login"] {
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: {}\r\nContent-Type: application/json\r\n",
+            ada.bearer()
+        );
+        let chunked = format!("{head}Transfer-Encoding: chunked\r\n\r\n");
+        for (what, parts) in [
+            ("bad chunks", vec![chunked.clone(), "zz\r\n".to_owned()]),
+            ("bad chunks at once", vec![format!("{chunked}2\r\n{{}}\r\nzz\r\n")]),
+        ] {
+            rows.push(row(what, last_answer(api, &parts).await, 400, "invalid_request", None));
+        }
+        for early in [format!("{head}Content-Length: 100\r\n\r\n{{"), format!("{chunked}5\r\n{{")] {
+            rows.push(row("an early end", last_answer_after_end(api, &[early]).await, 400, "invalid_request", None));
+        }
+    }
     rows
 }
 
@@ -349,8 +377,11 @@ async fn daily_cap(api: &Client) {
             .await
             .expect(200);
     }
+    let own = async || api.get(&format!("/api/v1/scoreboard/users/{}", player.id)).await.expect(200).body;
+    let before = own().await;
     let refused =
         api.post("/update-score", &json!({"actionId": "t-100"}), &[("authorization", &bearer)]).await.expect(429);
+    assert_eq!(own().await, before, "it moved nothing");
     assert_eq!(refused.code(), "daily_cap_reached");
     let wait: u64 = refused.header("retry-after").parse().expect("seconds until midnight UTC");
     assert!((1..=86_400).contains(&wait), "{wait}");

@@ -59,15 +59,29 @@ impl TokenMint {
 
     /// A MAC under the public key, which everybody knows.
     pub(crate) fn public_key_as_secret(&self) -> String {
+        self.with_secret(&self.key.verification_key().public_key)
+    }
+
+    /// The same claims with a MAC under any secret.
+    pub(crate) fn with_secret(&self, secret: &[u8]) -> String {
         let header = json!({"alg": "HS256", "typ": "at+jwt", "kid": self.key.kid()});
         let message = format!(
             "{}.{}",
             URL_SAFE_NO_PAD.encode(header.to_string()),
             URL_SAFE_NO_PAD.encode(self.claims.to_string())
         );
-        let key = EncodingKey::from_secret(&self.key.verification_key().public_key);
-        let mac = jsonwebtoken::crypto::sign(message.as_bytes(), &key, Algorithm::HS256).expect("a MAC");
-        format!("{message}.{mac}")
+        let mac = jsonwebtoken::crypto::sign(message.as_bytes(), &EncodingKey::from_secret(secret), Algorithm::HS256);
+        format!("{message}.{}", mac.expect("a MAC"))
+    }
+
+    /// The same claims, with our key's name, under the private key of a seed.
+    pub(crate) fn with_seed(&self, seed: &[u8; 32]) -> String {
+        Self { key: TokenSigningKey::from_seed(seed), claims: self.claims.clone() }.sign(&self.header(), &self.claims)
+    }
+
+    /// A claim of the good token that is a text.
+    pub(crate) fn claim(&self, name: &str) -> String {
+        self.claims[name].as_str().expect("a text").to_owned()
     }
 
     /// The same claims under somebody else's key, with our key's name or its own.
