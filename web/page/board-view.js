@@ -4,7 +4,7 @@ import { copyOf, find, restart } from "./dom.js";
 import { formatAgo, formatNumber, formatOrdinal, formatSigned, hueOf } from "./format.js";
 
 /** @typedef {import("../contract.js").Entry} Entry */
-/** @typedef {import("../contract.js").Snapshot} Snapshot */
+/** @typedef {import("./client/stream-types.d.ts").Snapshot} Snapshot */
 
 const GLIDE_MS = 520;
 const AGES_EVERY_MS = 1_000;

@@ -19,6 +19,12 @@ export function formatOrdinal(rank) {
   return `${numbers.format(rank)}${suffix}`;
 }
 
+/** @param {number} rank a place that is known to three digits */
+export function formatAbout(rank) {
+  const step = 10 ** Math.max(0, Math.floor(Math.log10(Math.max(rank, 1))) - 2);
+  return formatOrdinal(Math.round(rank / step) * step);
+}
+
 /** @param {number} ms */
 export function formatAgo(ms) {
   const seconds = Math.floor(ms / 1000);

@@ -7,10 +7,10 @@ import { explain } from "./messages.js";
 import { PlayerCard } from "./player-card.js";
 import { Session } from "./session.js";
 import { SignIn } from "./sign-in.js";
-import { ScoreboardStream, backoffMs } from "./stream.js";
+import { ScoreboardStream, backoffMs } from "./client/scoreboard-stream.js";
 
 /** @typedef {import("../contract.js").ActionType} ActionType */
-/** @typedef {import("../contract.js").StreamStatus} StreamStatus */
+/** @typedef {import("./client/stream-types.d.ts").StreamStatus} StreamStatus */
 
 const BOARD_ID = /^[a-z0-9-]{1,64}$/;
 const START_BACKOFF = { baseMs: 500, capMs: 10_000, random: Math.random };
@@ -23,9 +23,12 @@ const card = new PlayerCard(api, session);
 
 /** A returning player may stand below the visible rows. Nothing to ask before the board is known. */
 let showStanding = async () => {};
+/** Who logs in or out wants other private events. */
+let renewStream = () => {};
 
 session.onChange(({ newcomer, endedBy }) => {
   showPlayer();
+  renewStream();
   if (session.player === null) {
     signIn.say(endedBy === null ? "" : explain(endedBy));
     signIn.focus();
@@ -58,20 +61,29 @@ async function start() {
  * @param {string} board
  */
 function watch(baseUrl, board) {
-  const stream = new ScoreboardStream({ baseUrl, board, limit: 10 });
+  const stream = new ScoreboardStream({ baseUrl, board, limit: 10, curve: true, token: () => session.streamToken(api.now()) });
   stream.on("status", showStatus);
-  let epoch = "";
+  /** @type {import("./client/stream-types.d.ts").Snapshot | null} */
+  let shown = null;
+  const estimate = () => {
+    const { curve } = stream;
+    if (curve === null || shown === null || shown.leaderboard.some(isOwn)) return;
+    const places = shown.leaderboard.length;
+    card.estimate((score) => Math.max(stream.approximateRank(score) ?? 0, places + 1), curve.version);
+  };
   stream.on("board", (state) => {
-    if (epoch !== state.epoch) card.forget();
-    epoch = state.epoch;
+    if (shown?.epoch !== state.epoch) card.forget();
+    const own = state.leaderboard.find(isOwn);
+    const before = shown?.leaderboard.find(isOwn);
+    shown = state;
     view.show(state);
-    card.observe(state.leaderboard.find(isOwn), state.version);
+    if (own !== undefined || before === undefined) card.observe(own, state.version);
+    else card.observe({ score: before.score, rank: null }, state.version); // overtaken, out of the visible rows
+    estimate();
   });
-  stream.on("score:update", ({ updates, version }) => {
-    // Who has just left the visible rows is told so here.
-    const own = updates?.find(isOwn);
-    if (own !== undefined) card.observe({ score: own.newScore, rank: own.rank }, version);
-  });
+  stream.on("score:me", ({ newScore, rank, version }) => card.observe({ score: newScore, rank }, version));
+  stream.on("scoreboard:curve", estimate);
+  renewStream = () => stream.renew();
   showStanding = async () => {
     const player = session.player;
     if (player === null) return;

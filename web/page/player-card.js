@@ -2,7 +2,7 @@
 
 import { ApiError } from "./api.js";
 import { copyOf, find } from "./dom.js";
-import { formatNumber, formatOrdinal, formatSigned, hueOf } from "./format.js";
+import { formatAbout, formatNumber, formatOrdinal, formatSigned, hueOf } from "./format.js";
 import { explain, explainLimit } from "./messages.js";
 import { play } from "./play.js";
 
@@ -32,6 +32,8 @@ export class PlayerCard {
   #session;
   /** @type {Standing | null} */
   #standing = null;
+  /** @type {number | null} */
+  #about = null;
   #busy = false;
   /** @type {ReturnType<typeof setTimeout> | null} */
   #waiting = null;
@@ -49,7 +51,7 @@ export class PlayerCard {
   /** @param {{ userId: string, username: string } | null} player null: nobody is logged in */
   show(player) {
     this.#section.hidden = player === null;
-    this.#standing = null;
+    this.#standing = this.#about = null;
     this.#log.replaceChildren();
     this.#log.hidden = true;
     this.#answer.textContent = "";
@@ -79,7 +81,7 @@ export class PlayerCard {
 
   /** Versions of another epoch do not compare. */
   forget() {
-    this.#standing = null;
+    this.#standing = this.#about = null;
   }
 
   /**
@@ -89,6 +91,18 @@ export class PlayerCard {
    */
   observe(row, version) {
     if (row !== undefined) this.#stand({ score: row.score, rank: row.rank, version });
+  }
+
+  /**
+   * Others move too: what was exact when it was answered is soon only about right, for who is below the visible rows.
+   * @param {(score: number) => number} rankOf
+   * @param {number} version of the board, when the ranks were like that
+   */
+  estimate(rankOf, version) {
+    const standing = this.#standing;
+    if (standing === null || (standing.rank !== null && version <= standing.version)) return;
+    this.#about = rankOf(standing.score);
+    this.#drawStanding();
   }
 
   /**
@@ -218,13 +232,16 @@ export class PlayerCard {
   #stand(standing) {
     if (this.#standing !== null && standing.version < this.#standing.version) return;
     this.#standing = standing;
+    this.#about = null;
     this.#drawStanding();
   }
 
   #drawStanding() {
     const { score, rank } = this.#standing ?? { score: null, rank: null };
     this.#score.textContent = score === null ? "–" : formatNumber(score);
-    this.#rank.textContent = rank === null ? "–" : formatOrdinal(rank);
+    const exact = rank === null ? "–" : formatOrdinal(rank);
+    this.#rank.textContent = this.#about === null ? exact : `about ${formatAbout(this.#about)}`;
+    this.#rank.classList.toggle("about", this.#about !== null);
   }
 
   /**

@@ -8,6 +8,9 @@ import { ApiError } from "./api.js";
 
 const STORAGE_KEY = "scoreboard.session";
 
+/** A token that is good for less than this is not worth a connection. */
+const SHORT_MS = 5_000;
+
 /** A session that ended on the service's side. */
 const ENDED = new Set(["unauthenticated", "token_expired", "token_revoked", "refresh_token_reused"]);
 
@@ -74,6 +77,19 @@ export class Session {
     return call(this.#required());
   }
 
+  /**
+   * The access token, for what shows no refusal that could be answered with a fresh one: the handshake of a WebSocket.
+   * @param {number} nowMs the server's time
+   * @returns {Promise<string | null>} null: nobody is logged in, or no fresh token is to be had
+   */
+  async streamToken(nowMs) {
+    const tokens = this.#tokens;
+    if (tokens === null) return null;
+    if (expiryOf(tokens.accessToken) > nowMs + SHORT_MS) return tokens.accessToken;
+    await this.#refresh(tokens).catch(() => {});
+    return this.#tokens === tokens ? null : (this.#tokens?.accessToken ?? null);
+  }
+
   /** Ends the session here at once, and on the service if it can be reached. */
   async logout() {
     const tokens = this.#tokens;
@@ -129,5 +145,18 @@ function read(storage) {
     return typeof tokens?.accessToken === "string" && typeof tokens.userId === "string" ? tokens : null;
   } catch {
     return null;
+  }
+}
+
+/**
+ * @param {string} token
+ * @returns {number} milliseconds since 1970; 0 for a token that does not say it
+ */
+function expiryOf(token) {
+  try {
+    const claims = token.split(".")[1] ?? "";
+    return Number(JSON.parse(atob(claims.replaceAll("-", "+").replaceAll("_", "/"))).exp ?? 0) * 1000;
+  } catch {
+    return 0;
   }
 }

@@ -5,19 +5,16 @@ import { mkdtemp, readdir } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
+import { OPTIONS as options, SKIPPED, binary } from "./support/binary.js";
 import { launchBrowser, visitor } from "./support/browser.js";
 import { Server } from "./support/server.js";
 
 /** @typedef {import("playwright-core").Page} Page */
 /** @typedef {import("playwright-core").Browser} Browser */
 
-const BINARY = process.env["SCOREBOARD_BIN"];
-const SKIPPED = process.env["SCOREBOARD_SKIP_BROWSER"] === "1";
 const VISIBLE_WITHIN_MS = 1_000;
 const LIVE_AGAIN_WITHIN_MS = 20_000;
 const PASSWORD = "correct horse battery";
-
-const options = { skip: SKIPPED ? "SCOREBOARD_SKIP_BROWSER=1" : false, timeout: 120_000 };
 
 /** @type {Server} */
 let server;
@@ -26,10 +23,7 @@ let browser;
 
 before(async () => {
   if (SKIPPED) return;
-  if (BINARY === undefined || BINARY === "") {
-    throw new Error("set SCOREBOARD_BIN to the scoreboard binary that is to be tested, or SCOREBOARD_SKIP_BROWSER=1 to go without the browser tests");
-  }
-  server = await Server.create(BINARY);
+  server = await Server.create(binary());
   await server.start();
   browser = await launchBrowser();
 });
@@ -118,7 +112,8 @@ test("refusals are told: a name that is taken, a wrong password, too many action
 
 test("the page comes with a strict policy, and every part of it with its type", options, async () => {
   const types = { html: "text/html", css: "text/css", js: "text/javascript", svg: "image/svg+xml" };
-  for (const name of ["", ...(await readdir(new URL("../page/", import.meta.url)))]) {
+  const names = await readdir(new URL("../page/", import.meta.url), { recursive: true });
+  for (const name of ["", ...names.filter((file) => file.includes(".") && !file.endsWith(".d.ts"))]) {
     const answer = await fetch(server.url + name);
     const extension = /** @type {keyof typeof types} */ (name.split(".")[1] ?? "html");
     assert.equal(answer.status, 200, name);

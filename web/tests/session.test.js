@@ -201,3 +201,20 @@ test("a device whose clock is off signs with the server's time", async () => {
   await play(api, session, ACTION, { pause });
   assert.equal(requests[1]?.body.timestamp, "2026-11-20T11:00:00.000Z");
 });
+
+test("the stream gets a token that is good, a fresh one if it is not, and none rather than an expired one", async () => {
+  const expiring = (/** @type {number} */ at) => `x.${Buffer.from(JSON.stringify({ exp: at / 1000 })).toString("base64url")}.x`;
+  const [old, fresh] = [expiring(NOW), expiring(NOW + 3_600_000)];
+  const good = setUp({ status: 200, body: { ...tokens("b"), accessToken: fresh } });
+  good.session.adopt({ ...tokens("a"), accessToken: old });
+  assert.equal(await good.session.streamToken(NOW - 60_000), old);
+  assert.equal(good.requests.length, 0);
+  assert.equal(await good.session.streamToken(NOW), fresh);
+  assert.equal(good.requests[0]?.path, "/api/v1/auth/refresh");
+
+  const away = setUp(new Error("no network"));
+  away.session.adopt({ ...tokens("a"), accessToken: old });
+  assert.equal(await away.session.streamToken(NOW), null);
+  await away.session.logout().catch(() => {});
+  assert.equal(await away.session.streamToken(NOW), null);
+});

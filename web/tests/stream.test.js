@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { PROTOCOL, ScoreboardStream, backoffMs, socketUrl } from "../page/stream.js";
+import { DELTA_PROTOCOL, PROTOCOL, ScoreboardStream, backoffMs } from "../page/client/scoreboard-stream.js";
+import { streamUrl } from "../page/client/stream-transports.js";
 import { FakeClock, FakeSocket } from "./support/fake-socket.js";
 
-/** @typedef {import("../contract.js").StreamOptions} StreamOptions */
+/** @typedef {import("../page/client/stream-types.d.ts").StreamOptions} StreamOptions */
 
 /** @param {Partial<StreamOptions>} [options] */
 function setUp(options = {}) {
@@ -15,6 +16,7 @@ function setUp(options = {}) {
     board: "global",
     clock,
     random: () => 1,
+    transports: ["websocket"],
     openSocket: (url, protocols) => {
       const socket = new FakeSocket(url, protocols);
       sockets.push(socket);
@@ -57,19 +59,20 @@ function update(version, epoch) {
   return { ...state(version, epoch), userId: "u", newScore: version, updates: [] };
 }
 
-test("the socket's address follows from the origin's", () => {
-  const query = { board: "global", limit: 10, since: null };
-  assert.equal(socketUrl("http://a:8081", query), "ws://a:8081/ws/scoreboard?board=global&limit=10");
-  assert.equal(socketUrl("https://a/", query), "wss://a/ws/scoreboard?board=global&limit=10");
-  assert.equal(socketUrl("https://a/live/?x=1#y", query), "wss://a/live/ws/scoreboard?board=global&limit=10");
+test("the stream's address follows from the origin's", () => {
+  const query = { board: "global", limit: 10, curve: false, since: null };
+  assert.equal(streamUrl("websocket", "http://a:8081", query), "ws://a:8081/ws/scoreboard?board=global&limit=10");
+  assert.equal(streamUrl("websocket", "https://a/", query), "wss://a/ws/scoreboard?board=global&limit=10");
+  assert.equal(streamUrl("websocket", "https://a/live/?x=1#y", query), "wss://a/live/ws/scoreboard?board=global&limit=10");
+  assert.equal(streamUrl("sse", "wss://a/live/", { ...query, curve: true }), "https://a/live/api/v1/scoreboard/stream?board=global&limit=10&curve=1");
   const resumed = { ...query, since: { epoch: "e 1", version: 7 } };
-  assert.equal(new URL(socketUrl("http://a", resumed)).searchParams.get("since"), "e 1.7");
+  assert.equal(new URL(streamUrl("websocket", "http://a", resumed)).searchParams.get("since"), "e 1.7");
 });
 
-test("the first connection asks for no past and speaks scoreboard.v1", () => {
+test("the first connection asks for no past and for deltas before whole lists", () => {
   const { stream, last, states } = setUp();
   stream.start();
-  assert.deepEqual(last().protocols, [PROTOCOL]);
+  assert.deepEqual(last().protocols, [DELTA_PROTOCOL, PROTOCOL]);
   assert.equal(last().url.searchParams.has("since"), false);
   assert.deepEqual(states, ["connecting"]);
   last().open();
@@ -144,11 +147,12 @@ test("an old socket is not listened to any more", () => {
   assert.equal(stream.position?.version, 5);
 });
 
-test("the wait doubles up to its cap and is at least half of its step", () => {
+test("the wait is anything up to a step that doubles up to its cap", () => {
   const options = { baseMs: 500, capMs: 15_000 };
   const steps = [500, 1_000, 2_000, 4_000, 8_000, 15_000, 15_000];
   steps.forEach((step, failures) => {
-    assert.equal(backoffMs(failures, { ...options, random: () => 0 }), step / 2);
+    assert.equal(backoffMs(failures, { ...options, random: () => 0 }), 0);
+    assert.equal(backoffMs(failures, { ...options, random: () => 0.5 }), step / 2);
     assert.equal(backoffMs(failures, { ...options, random: () => 1 }), step);
   });
   assert.equal(backoffMs(10_000, { ...options, random: () => 1 }), 15_000);

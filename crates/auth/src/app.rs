@@ -5,14 +5,15 @@ use std::sync::Arc;
 
 use common::clock::Clock;
 use common::ports::{Accounts, EventBus, IssuerKeys};
+use grpc_edge::{GrpcSurface, ReflectionError, RequireServiceKey, ServeError, serve_grpc};
 use runtime::access_token::InvalidVerificationKey;
 use runtime::secrets::AuthSecrets;
 use runtime::settings::{Registration, Settings};
 use tokio_util::sync::CancellationToken;
 
-use crate::callers::RequireServiceKey;
+use crate::callers::AuthCallers;
 use crate::entropy::{Entropy, SystemEntropy};
-use crate::grpc::{GrpcSurface, ServeError, serve_grpc};
+use crate::grpc::AuthGrpc;
 use crate::password_hasher::HashError;
 use crate::service::AuthService;
 
@@ -88,8 +89,8 @@ pub enum BuildError {
     #[error(transparent)]
     Passwords(#[from] HashError),
     /// The descriptors of our services cannot be shown.
-    #[error("gRPC reflection cannot be set up")]
-    Reflection(#[source] tonic_reflection::server::Error),
+    #[error(transparent)]
+    Reflection(#[from] ReflectionError),
     /// The listener has no address.
     #[error("the gRPC listener has no address")]
     Listener(#[source] std::io::Error),
@@ -111,8 +112,8 @@ impl AuthApp {
     pub fn build(ports: AuthPorts, settings: &AuthSettings, listener: TcpListener) -> Result<Self, BuildError> {
         let port = listener.local_addr().map_err(BuildError::Listener)?.port();
         let service = Arc::new(AuthService::new(ports, settings)?);
-        let keys = RequireServiceKey::new(&settings.secrets.callers);
-        let surface = GrpcSurface::new()?.with_auth(Arc::clone(&service), keys);
+        let keys = RequireServiceKey::new("auth", Arc::new(AuthCallers::new(&settings.secrets.callers)));
+        let surface = AuthGrpc::add_to(GrpcSurface::new()?, Arc::clone(&service), keys);
         Ok(Self { service, surface, listener, port })
     }
 
@@ -126,6 +127,13 @@ impl AuthApp {
     #[must_use]
     pub fn service(&self) -> Arc<AuthService> {
         Arc::clone(&self.service)
+    }
+
+    /// Serves other services on the same port.
+    #[must_use]
+    pub fn also_serving(mut self, add: impl FnOnce(GrpcSurface) -> GrpcSurface) -> Self {
+        self.surface = add(self.surface);
+        self
     }
 
     /// Serves until `stop`, then finishes what was accepted.

@@ -1,10 +1,11 @@
 //! Who calls auth, shown by a service key, and what each may ask.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
+use grpc_edge::CallerRing;
 use runtime::secrets::ServiceKey;
-use tonic::service::Interceptor;
 use tonic::{Request, Status};
 
 /// The one caller that acts for players: it may ask everything.
@@ -38,37 +39,30 @@ impl Caller {
     }
 }
 
-/// Lets requests in that carry `authorization: Bearer <service key>`, and notes whose key it is.
-#[derive(Clone)]
-pub struct RequireServiceKey {
-    callers: Arc<Vec<(Caller, ServiceKey)>>,
-}
+/// Who may call auth, and what each shows.
+pub struct AuthCallers(Vec<(Caller, ServiceKey)>);
 
-impl RequireServiceKey {
+impl AuthCallers {
     /// Knows these callers by these keys.
     #[must_use]
     pub fn new(callers: &BTreeMap<String, ServiceKey>) -> Self {
-        let known = callers.iter().map(|(name, key)| (Caller(Arc::from(name.as_str())), key.clone()));
-        Self { callers: Arc::new(known.collect()) }
-    }
-
-    fn find(&self, presented: &str) -> Option<&Caller> {
-        // All are compared, whichever matches: the time tells nothing.
-        self.callers.iter().fold(None, |found, (caller, key)| if key.matches(presented) { Some(caller) } else { found })
+        Self(callers.iter().map(|(name, key)| (Caller(Arc::from(name.as_str())), key.clone())).collect())
     }
 }
 
-impl Interceptor for RequireServiceKey {
-    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        let header = request.metadata().get("authorization").and_then(|value| value.to_str().ok());
-        let Some(caller) = header.and_then(|h| h.strip_prefix("Bearer ")).and_then(|key| self.find(key)).cloned()
-        else {
-            tracing::warn!(security_event = "service_key_refused", remote = ?request.remote_addr(), "a call to auth without a known service key");
-            // Not one of the contract's codes, on purpose: it is the operator's mistake and no player's.
-            return Err(Status::unauthenticated("this needs a service key: authorization: Bearer <key>"));
-        };
-        request.extensions_mut().insert(caller);
-        Ok(request)
+impl CallerRing for AuthCallers {
+    type Caller = Caller;
+
+    fn find(&self, presented: &str) -> Option<Caller> {
+        // All are compared, whichever matches: the time tells nothing.
+        self.0
+            .iter()
+            .fold(None, |found, (caller, key)| if key.matches(presented) { Some(caller.clone()) } else { found })
+    }
+
+    fn refusal(&self, _remote: Option<IpAddr>) -> (Status, bool) {
+        // Not one of the contract's codes, on purpose: it is the operator's mistake and no player's.
+        (Status::unauthenticated("this needs a service key: authorization: Bearer <key>"), true)
     }
 }
 

@@ -1,138 +1,42 @@
-//! `scoreboard.v1.AuthService` over gRPC, with the standard health and reflection services.
+//! `scoreboard.v1.AuthService` over gRPC.
 
 use std::future::Future;
-use std::net::TcpListener;
 use std::sync::Arc;
-use std::time::Duration;
 
 use common::clock::Timestamp;
 use common::error_code::Refusal;
 use common::ids::{ActionId, ActionType, BoardId, InvalidValue, UserId};
 use common::ports::Authority;
-use tokio_util::sync::CancellationToken;
-use tonic::service::Routes;
+use grpc_edge::{GrpcSurface, RequireServiceKey};
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status};
-use tonic_health::ServingStatus;
-use tonic_health::server::HealthReporter;
 use wire::v1::auth_service_server::{self, AuthServiceServer};
 use wire::{status_from_refusal, v1};
 
 use crate::action_signing::ActionToSign;
-use crate::app::BuildError;
-use crate::callers::{RequireServiceKey, require_game_server, require_gateway};
+use crate::callers::{AuthCallers, require_game_server, require_gateway};
 use crate::service::AuthService;
 
 /// The largest request: a password of 128 characters of 4 bytes, or a token of 4 KiB. Bytes.
 const MAX_REQUEST_BYTES: usize = 16 * 1024;
-/// The longest that a request may take.
-const REQUEST_DEADLINE: Duration = Duration::from_secs(5);
-/// Requests of one connection that are worked on at a time.
-const REQUESTS_PER_CONNECTION: usize = 256;
-/// How often a silent connection is asked whether it lives, and how long it has to answer.
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
-/// The longest that open requests may take after the stop.
-const DRAIN_LIMIT: Duration = Duration::from_secs(6);
 
 /// The gRPC side of an [`AuthService`].
 pub struct AuthGrpc {
     service: Arc<AuthService>,
 }
 
-/// What one gRPC port serves: services are added to it, then it is given to [`serve_grpc`].
-pub struct GrpcSurface {
-    routes: Routes,
-    health: HealthReporter,
-    /// Full names, with the package.
-    services: Vec<&'static str>,
-}
-
-/// The gRPC server ended by itself.
-#[derive(Debug, thiserror::Error)]
-pub enum ServeError {
-    /// The listener cannot be used.
-    #[error("the gRPC listener cannot be used")]
-    Listener(#[source] std::io::Error),
-    /// The server failed.
-    #[error("the gRPC server ended")]
-    Server(#[source] tonic::transport::Error),
-}
-
-impl GrpcSurface {
-    /// Health and reflection, for everybody; no service yet.
-    ///
-    /// # Errors
-    /// [`BuildError::Reflection`].
-    pub fn new() -> Result<Self, BuildError> {
-        let (health, health_server) = tonic_health::server::health_reporter();
-        let reflection = tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(wire::FILE_DESCRIPTOR_SET)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-            .build_v1()
-            .map_err(BuildError::Reflection)?;
-        Ok(Self { routes: Routes::new(health_server).add_service(reflection), health, services: Vec::new() })
-    }
-
-    /// Adds `scoreboard.v1.AuthService`, for callers that show a service key.
+impl AuthGrpc {
+    /// Adds `scoreboard.v1.AuthService` to a port, for callers that show a service key.
     #[must_use]
-    pub fn with_auth(self, service: Arc<AuthService>, keys: RequireServiceKey) -> Self {
-        let server = AuthServiceServer::new(AuthGrpc { service }).max_decoding_message_size(MAX_REQUEST_BYTES);
-        let Self { routes, health, mut services } = self;
-        services.push(<AuthServiceServer<AuthGrpc> as tonic::server::NamedService>::NAME);
-        Self { routes: routes.add_service(InterceptedService::new(server, keys)), health, services }
-    }
-
-    /// Adds another service; `name` is its full name, with the package.
-    #[must_use]
-    pub fn with_routes(mut self, name: &'static str, add: impl FnOnce(Routes) -> Routes) -> Self {
-        self.routes = add(self.routes);
-        self.services.push(name);
-        self
-    }
-
-    async fn set_health(health: &HealthReporter, services: &[&'static str], status: ServingStatus) {
-        for name in services.iter().chain(&[""]) {
-            health.set_service_status(name, status).await;
-        }
-    }
-}
-
-/// Serves until `stop`, then says "not serving", takes nothing new and finishes what was accepted, for at most 6 s.
-///
-/// # Errors
-/// [`ServeError`].
-pub async fn serve_grpc(
-    listener: TcpListener,
-    surface: GrpcSurface,
-    stop: CancellationToken,
-) -> Result<(), ServeError> {
-    listener.set_nonblocking(true).map_err(ServeError::Listener)?;
-    let listener = tokio::net::TcpListener::from_std(listener).map_err(ServeError::Listener)?;
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true)).with_keepalive(Some(KEEPALIVE_INTERVAL));
-    let GrpcSurface { routes, health, services } = surface;
-    GrpcSurface::set_health(&health, &services, ServingStatus::Serving).await;
-    let serving = Server::builder()
-        .timeout(REQUEST_DEADLINE)
-        .concurrency_limit_per_connection(REQUESTS_PER_CONNECTION)
-        .max_concurrent_streams(Some(REQUESTS_PER_CONNECTION as u32))
-        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
-        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-        .add_routes(routes.prepare())
-        .serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
-    let too_long = async {
-        stop.cancelled().await;
-        GrpcSurface::set_health(&health, &services, ServingStatus::NotServing).await;
-        tokio::time::sleep(DRAIN_LIMIT).await;
-    };
-    tokio::select! {
-        ended = serving => ended.map_err(ServeError::Server),
-        () = too_long => {
-            tracing::warn!(limit_s = DRAIN_LIMIT.as_secs(), "gRPC calls were still open at the stop and are cut off");
-            Ok(())
-        }
+    pub fn add_to(
+        surface: GrpcSurface,
+        service: Arc<AuthService>,
+        keys: RequireServiceKey<AuthCallers>,
+    ) -> GrpcSurface {
+        let server = AuthServiceServer::new(Self { service }).max_decoding_message_size(MAX_REQUEST_BYTES);
+        surface.with_routes(<AuthServiceServer<Self> as tonic::server::NamedService>::NAME, |routes| {
+            routes.add_service(InterceptedService::new(server, keys))
+        })
     }
 }
 

@@ -28,8 +28,9 @@ mod store_calls;
 
 pub use action_signing::{ActionSignature, ActionToSign};
 pub use app::{AuthApp, AuthPorts, AuthSettings, BuildError};
-pub use callers::{Caller, RequireServiceKey};
+pub use callers::{AuthCallers, Caller};
 pub use entropy::{Entropy, SystemEntropy};
-pub use grpc::{AuthGrpc, GrpcSurface, ServeError, serve_grpc};
+pub use grpc::AuthGrpc;
+pub use grpc_edge::ServeError;
 pub use password_hasher::{HashError, PasswordHasher};
 pub use service::{AuthService, REFRESH_TOKEN_LIFETIME_S, ROTATION_GRACE_MS};

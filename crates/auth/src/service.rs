@@ -163,11 +163,10 @@ impl AuthService {
         };
         let hash = account.as_ref().map(|account| account.password_hash.clone());
         let verified = self.passwords.verify(password, hash).await.map_err(refuse_hash)?;
-        let Some(account) = account.filter(|_| verified) else {
-            tracing::info!(security_event = "login_refused", "username or password wrong");
-            return Err(Refusal::new(ErrorCode::InvalidCredentials, "username or password is wrong"));
-        };
-        self.start_session(&account).await
+        match account {
+            Some(account) if verified => self.start_session(&account).await,
+            account => Err(wrong_credentials(account.map(|account| account.user))),
+        }
     }
 
     async fn start_session(&self, account: &Account) -> Result<TokenGrant, Refusal> {
@@ -177,11 +176,15 @@ impl AuthService {
         let session = NewSession {
             session: first.session,
             user: account.user,
+            password_hash: account.password_hash.clone(),
             refresh_hash: refresh_hash(&refresh_token),
             created_at: now,
             expires_at: refresh_expiry(now),
         };
-        ask("open a session", || self.accounts.open_session(session.clone())).await?;
+        // The password may have been changed since it was compared: then it is as wrong as any other.
+        if !ask("open a session", || self.accounts.open_session(session.clone())).await? {
+            return Err(wrong_credentials(Some(account.user)));
+        }
         self.grant(account.user, &account.username, first.session, refresh_token, now)
     }
 
@@ -328,6 +331,13 @@ impl Authority for AuthService {
         keys.extend(self.action_signer.keys().cloned());
         Ok(keys)
     }
+}
+
+/// The log knows whose password was tried; the answer does not tell.
+fn wrong_credentials(user: Option<UserId>) -> Refusal {
+    let user = user.map(|user| user.to_string());
+    tracing::info!(security_event = "login_refused", user_id = user, "username or password wrong");
+    Refusal::new(ErrorCode::InvalidCredentials, "username or password is wrong")
 }
 
 const fn refresh_expiry(now: Timestamp) -> Timestamp {

@@ -7,8 +7,11 @@
 
 mod follower;
 mod metrics;
+mod moves;
+mod recent;
 mod view;
 mod views;
 
+pub use moves::{Move, moves};
 pub use view::{Lookup, View};
 pub use views::{BoardViews, ViewSettings};

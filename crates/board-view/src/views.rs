@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::follower::{Checked, Follower, Reason};
 use crate::metrics::Metrics;
+use crate::recent::Recent;
 use crate::view::{Lookup, View};
 
 /// How often it is looked at what is due: reads, polls, staleness.
@@ -46,6 +47,8 @@ pub struct ViewSettings {
     pub stale_after: Duration,
     /// The longest that one read of the truth may take.
     pub read_bound: Duration,
+    /// States of each board that are remembered, for [`BoardViews::at`]. One takes about 2 KB.
+    pub recent_states: usize,
 }
 
 impl Default for ViewSettings {
@@ -55,6 +58,7 @@ impl Default for ViewSettings {
             self_check: Duration::from_secs(60),
             stale_after: Duration::from_secs(1),
             read_bound: Duration::from_secs(2),
+            recent_states: 256,
         }
     }
 }
@@ -65,6 +69,8 @@ struct Cell {
     newest: ArcSwap<View>,
     /// For those who want to be told.
     told: watch::Sender<Arc<View>>,
+    /// Held for moments, never across an await.
+    recent: Mutex<Recent>,
 }
 
 /// The views of every board. [`Self::run`] must be running for them to move.
@@ -110,6 +116,12 @@ impl BoardViews {
     #[must_use]
     pub fn view(&self, board: &BoardId) -> Option<Arc<View>> {
         self.cells.load().get(board).map(|cell| cell.newest.load_full())
+    }
+
+    /// What a board showed at exactly `state`, if that was lately. `None`: not known (any more).
+    #[must_use]
+    pub fn at(&self, board: &BoardId, state: &StatePoint) -> Option<Arc<View>> {
+        self.cells.load().get(board)?.recent.lock().at(state)
     }
 
     /// What is known of a board: absent and not yet read are told apart.
@@ -197,11 +209,18 @@ impl BoardViews {
     fn publish(&self, board: &BoardId, view: View) {
         let view = Arc::new(view);
         if let Some(cell) = self.cells.load().get(board) {
+            cell.recent.lock().push(&view);
             cell.newest.store(Arc::clone(&view));
             cell.told.send_replace(view);
             return;
         }
-        let cell = Cell { newest: ArcSwap::new(Arc::clone(&view)), told: watch::Sender::new(view) };
+        let mut recent = Recent::new(self.settings.recent_states);
+        recent.push(&view);
+        let cell = Cell {
+            newest: ArcSwap::new(Arc::clone(&view)),
+            told: watch::Sender::new(view),
+            recent: Mutex::new(recent),
+        };
         let mut cells = HashMap::clone(&self.cells.load());
         cells.insert(board.clone(), Arc::new(cell));
         self.cells.store(Arc::new(cells));

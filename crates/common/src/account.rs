@@ -41,6 +41,8 @@ pub struct NewSession {
     pub session: SessionId,
     /// Whose.
     pub user: UserId,
+    /// The hash that the password was compared with.
+    pub password_hash: String,
     /// The first refresh token's hash.
     pub refresh_hash: RefreshHash,
     /// When.

@@ -3,14 +3,14 @@
 //! Pure, so that SQLite and PostgreSQL decide alike and a model can check both: the adapters lock the boards,
 //! read [`Facts`], call [`decide`] and write the [`Plan`].
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::board::{ActionRule, SCORE_LIMIT};
 use crate::clock::Timestamp;
 use crate::error_code::ErrorCode;
 use crate::ids::{ActionId, ActionType, BoardId, IdempotencyKey, SubmissionId, UserId};
-use crate::receipt::{Outcome, Receipt, ReceiptStatus};
+use crate::receipt::{Outcome, Receipt, ReceiptStatus, TURNED_DOWN};
 use crate::score_update::{ContentHash, ScoreUpdate};
 use crate::standing::{BoardChange, ScoreRow};
 use crate::state::{Epoch, Version};
@@ -56,6 +56,45 @@ pub struct Facts {
     pub decided: Vec<DecidedAction>,
 }
 
+/// How many points users may gain before an action is put in quarantine, as the worker worked it out.
+#[derive(Clone, Debug, Default)]
+pub struct Watch {
+    /// The boards that are watched; on the others nothing is held.
+    pub boards: HashMap<BoardId, BoardWatch>,
+}
+
+/// The bound of one board.
+#[derive(Clone, Debug, Default)]
+pub struct BoardWatch {
+    /// The most points that a user may have gained in the window, the action in question included.
+    pub limit: i64,
+    /// What users gained in the window so far; absent for nothing.
+    pub gained: HashMap<UserId, i64>,
+}
+
+/// What a person decides about an action in quarantine.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// Apply it.
+    Accept,
+    /// Do not.
+    Reject,
+}
+
+/// Why a review changed nothing.
+#[derive(Clone, PartialEq, Debug, thiserror::Error)]
+pub enum NotReviewed {
+    /// Nothing of that name is or was in quarantine.
+    #[error("there is no such action in quarantine")]
+    NotHeld,
+    /// Somebody was faster.
+    #[error("the action was decided already: {}", .0.status.as_str())]
+    Decided(Receipt),
+    /// The rules do not let it be applied now; it stays in quarantine.
+    #[error("the action cannot be applied now ({0}); it stays in quarantine")]
+    Refused(ErrorCode),
+}
+
 /// A new row of the ledger.
 #[derive(Clone, Debug)]
 pub struct LedgerRow {
@@ -63,6 +102,8 @@ pub struct LedgerRow {
     pub update: usize,
     /// How it was decided.
     pub receipt: Receipt,
+    /// By which person, where it was one.
+    pub reviewer: Option<String>,
 }
 
 /// Points that a user has gathered today, after the batch.
@@ -93,8 +134,9 @@ pub struct Plan {
 
 /// Decides a batch.
 #[must_use]
-pub fn decide(updates: &[ScoreUpdate], facts: Facts, now: Timestamp) -> Plan {
+pub fn decide(updates: &[ScoreUpdate], facts: Facts, watch: &Watch, now: Timestamp) -> Plan {
     let mut deciding = Deciding::new(facts, now);
+    deciding.watch = watch.clone();
     for (index, update) in updates.iter().enumerate() {
         let outcome = deciding.one(index, update);
         deciding.plan.outcomes.push(outcome);
@@ -102,13 +144,48 @@ pub fn decide(updates: &[ScoreUpdate], facts: Facts, now: Timestamp) -> Plan {
     deciding.finish()
 }
 
+/// Decides a review. `action` is the held action with the submission of the review; `facts` are those of a batch of it.
+///
+/// # Errors
+/// [`NotReviewed`]; then there is nothing to write.
+pub fn decide_review(
+    action: &ScoreUpdate,
+    facts: Facts,
+    verdict: Verdict,
+    reviewer: &str,
+    now: Timestamp,
+) -> Result<Plan, NotReviewed> {
+    let mut deciding = Deciding::new(facts, now);
+    let known = deciding.by_action.get(&(action.board.clone(), action.user, action.action_id.clone()));
+    match known {
+        None => return Err(NotReviewed::NotHeld),
+        Some(receipt) if receipt.status != ReceiptStatus::Pending => return Err(NotReviewed::Decided(receipt.clone())),
+        Some(_) => {}
+    }
+    // Another board's action may have taken the key at the same instant.
+    let keyed = action.idempotency_key.as_ref().and_then(|key| deciding.by_key.get(&(action.user, key.clone())));
+    if verdict == Verdict::Accept && keyed.is_some_and(|(content, _)| *content != action.content_hash) {
+        return Err(NotReviewed::Refused(ErrorCode::IdempotencyKeyReused));
+    }
+    let receipt = match verdict {
+        Verdict::Accept => deciding.apply(action).map_err(NotReviewed::Refused)?,
+        Verdict::Reject => receipt_of(action, ReceiptStatus::Rejected(TURNED_DOWN), now),
+    };
+    deciding.plan.ledger.push(LedgerRow { update: 0, receipt, reviewer: Some(reviewer.to_owned()) });
+    Ok(deciding.finish())
+}
+
 struct Deciding {
+    watch: Watch,
     now: Timestamp,
     boards: HashMap<BoardId, BoardFacts>,
     usernames: HashMap<UserId, Arc<str>>,
     scores: HashMap<(BoardId, UserId), i64>,
     daily_points: HashMap<(BoardId, UserId, ActionType), i64>,
     by_submission: HashMap<SubmissionId, Outcome>,
+    /// Submissions that were refused because their action was used.
+    duplicates: HashSet<SubmissionId>,
+    /// Actions that were applied, or are or were in quarantine.
     by_action: HashMap<(BoardId, UserId, ActionId), Receipt>,
     by_key: HashMap<(UserId, IdempotencyKey), (ContentHash, Receipt)>,
     started_at: HashMap<BoardId, Version>,
@@ -120,6 +197,7 @@ struct Deciding {
 impl Deciding {
     fn new(facts: Facts, now: Timestamp) -> Self {
         let mut this = Self {
+            watch: Watch::default(),
             now,
             started_at: facts.boards.iter().map(|(board, b)| (board.clone(), b.version)).collect(),
             boards: facts.boards,
@@ -127,6 +205,7 @@ impl Deciding {
             scores: facts.scores,
             daily_points: facts.daily_points,
             by_submission: HashMap::new(),
+            duplicates: HashSet::new(),
             by_action: HashMap::new(),
             by_key: HashMap::new(),
             rows: HashMap::new(),
@@ -147,45 +226,94 @@ impl Deciding {
         content: ContentHash,
         receipt: Receipt,
     ) {
-        if receipt.status == ReceiptStatus::Applied {
-            self.by_action.insert((receipt.board.clone(), user, receipt.action_id.clone()), receipt.clone());
-            if let Some(key) = key {
+        if receipt.status == ReceiptStatus::Rejected(ErrorCode::DuplicateAction) {
+            // Tells what the action came to: see `one`.
+            self.duplicates.insert(submission);
+            return;
+        }
+        let action = (receipt.board.clone(), user, receipt.action_id.clone());
+        // What the action came to in the end: a review comes after the quarantine.
+        if finality(receipt.status) > self.by_action.get(&action).map_or(0, |known| finality(known.status)) {
+            self.by_action.insert(action, receipt.clone());
+        }
+        if matches!(receipt.status, ReceiptStatus::Applied | ReceiptStatus::Pending)
+            && let Some(key) = key
+        {
+            let known = self.by_key.get(&(user, key.clone())).map_or(0, |(_, receipt)| finality(receipt.status));
+            if finality(receipt.status) > known {
                 self.by_key.insert((user, key), (content, receipt.clone()));
             }
-            self.by_submission.insert(submission, Outcome::Applied { receipt, replayed: false });
-        } else {
-            // A refusal uses nothing up: it binds its own redelivery only.
-            self.by_submission.insert(submission, rejection(receipt, self.now));
         }
+        self.by_submission.insert(submission, outcome_of(receipt, false, self.now));
     }
 
     fn one(&mut self, index: usize, update: &ScoreUpdate) -> Outcome {
+        let action = (update.board.clone(), update.user, update.action_id.clone());
+        let known = self.by_action.get(&action);
         if let Some(outcome) = self.by_submission.get(&update.submission) {
-            return outcome.clone();
+            return match (outcome, known) {
+                // It was held, and perhaps reviewed since.
+                (Outcome::Quarantined { .. }, Some(receipt)) => outcome_of(receipt.clone(), true, self.now),
+                _ => outcome.clone(),
+            };
+        }
+        if self.duplicates.contains(&update.submission)
+            && let Some(receipt) = known
+        {
+            return Outcome::DuplicateAction { receipt: receipt.clone() };
         }
         let keyed = update.idempotency_key.as_ref().and_then(|key| self.by_key.get(&(update.user, key.clone())));
         let reused = match keyed {
             Some((content, receipt)) if *content == update.content_hash => {
-                return Outcome::Applied { receipt: receipt.clone(), replayed: true };
+                // The same content is the same action, which may have been reviewed since.
+                return outcome_of(known.unwrap_or(receipt).clone(), true, self.now);
             }
             Some(_) => true,
             None => false,
         };
-        let action = (update.board.clone(), update.user, update.action_id.clone());
-        if let Some(receipt) = self.by_action.get(&action).filter(|_| !reused) {
-            return Outcome::DuplicateAction { receipt: receipt.clone() };
+        let used = known.filter(|_| !reused).cloned();
+        if let Some(receipt) = used.as_ref().filter(|receipt| receipt.status != ReceiptStatus::Applied) {
+            // In quarantine, or turned down there: whoever asks again is told the same, and no row is added.
+            return outcome_of(receipt.clone(), true, self.now);
         }
-        // A refusal is written down too: whoever was answered 202 asks for its receipt.
-        let decided = if reused { Err(ErrorCode::IdempotencyKeyReused) } else { self.apply(update) };
+        // A refusal is written down too: whoever was answered 202 asks for its receipt, and the audit tells it.
+        let decided = match (reused, &used) {
+            (true, _) => Err(ErrorCode::IdempotencyKeyReused),
+            (false, Some(_)) => Err(ErrorCode::DuplicateAction),
+            (false, None) => self.hold_or_apply(update),
+        };
         let receipt = decided.unwrap_or_else(|code| receipt_of(update, ReceiptStatus::Rejected(code), self.now));
-        self.plan.ledger.push(LedgerRow { update: index, receipt: receipt.clone() });
+        self.plan.ledger.push(LedgerRow { update: index, receipt: receipt.clone(), reviewer: None });
         self.remember(update.submission, update.user, update.idempotency_key.clone(), update.content_hash, receipt);
-        self.by_submission[&update.submission].clone()
+        match used {
+            Some(receipt) => Outcome::DuplicateAction { receipt },
+            None => self.by_submission[&update.submission].clone(),
+        }
     }
 
-    fn apply(&mut self, update: &ScoreUpdate) -> Result<Receipt, ErrorCode> {
-        let board = self.boards.get_mut(&update.board).ok_or(ErrorCode::UnknownBoard)?;
-        let username = self.usernames.get(&update.user).ok_or(ErrorCode::NotFound)?;
+    /// Applies an update that would be applied anyway, unless its user gains points far faster than the others.
+    fn hold_or_apply(&mut self, update: &ScoreUpdate) -> Result<Receipt, ErrorCode> {
+        let Some(watch) = self.watch.boards.get(&update.board).filter(|_| update.points > 0) else {
+            return self.apply(update);
+        };
+        let gained = watch.gained.get(&update.user).copied().unwrap_or(0).saturating_add(update.points);
+        if gained > watch.limit {
+            self.check(update)?;
+            return Ok(receipt_of(update, ReceiptStatus::Pending, self.now));
+        }
+        let receipt = self.apply(update)?;
+        if let Some(watch) = self.watch.boards.get_mut(&update.board) {
+            watch.gained.insert(update.user, gained);
+        }
+        Ok(receipt)
+    }
+
+    /// Whether the rules let an update be applied: the sum of its day and the score after it.
+    fn check(&self, update: &ScoreUpdate) -> Result<(i64, i64), ErrorCode> {
+        let board = self.boards.get(&update.board).ok_or(ErrorCode::UnknownBoard)?;
+        if !self.usernames.contains_key(&update.user) {
+            return Err(ErrorCode::NotFound);
+        }
         let rule = board.rules.get(&update.action_type).ok_or(ErrorCode::UnknownActionType)?;
         let daily_key = (update.board.clone(), update.user, update.action_type.clone());
         let today = self.daily_points.get(&daily_key).copied().unwrap_or(0).saturating_add(update.points);
@@ -197,6 +325,15 @@ impl Deciding {
         if score.abs() > SCORE_LIMIT {
             return Err(ErrorCode::PointsOutOfRange);
         }
+        Ok((today, score))
+    }
+
+    fn apply(&mut self, update: &ScoreUpdate) -> Result<Receipt, ErrorCode> {
+        let (today, score) = self.check(update)?;
+        let daily_key = (update.board.clone(), update.user, update.action_type.clone());
+        let score_key = (update.board.clone(), update.user);
+        let board = self.boards.get_mut(&update.board).ok_or(ErrorCode::UnknownBoard)?;
+        let username = self.usernames.get(&update.user).ok_or(ErrorCode::NotFound)?;
         board.version = board.version.next();
         let version = board.version;
         let row = ScoreRow {
@@ -250,11 +387,24 @@ fn receipt_of(update: &ScoreUpdate, status: ReceiptStatus, now: Timestamp) -> Re
     }
 }
 
-fn rejection(receipt: Receipt, now: Timestamp) -> Outcome {
-    if receipt.status == ReceiptStatus::Rejected(ErrorCode::IdempotencyKeyReused) {
-        return Outcome::KeyReused;
+/// How much a status says about what an action came to. A refusal of the rules uses nothing up and says nothing.
+const fn finality(status: ReceiptStatus) -> u8 {
+    match status {
+        ReceiptStatus::Applied => 3,
+        ReceiptStatus::Rejected(TURNED_DOWN) => 2,
+        ReceiptStatus::Pending => 1,
+        ReceiptStatus::Rejected(_) => 0,
     }
-    let retry_after_s =
-        (receipt.status == ReceiptStatus::Rejected(ErrorCode::DailyCapReached)).then(|| now.seconds_to_next_utc_day());
-    Outcome::Rejected { receipt, retry_after_s }
+}
+
+fn outcome_of(receipt: Receipt, replayed: bool, now: Timestamp) -> Outcome {
+    match receipt.status {
+        ReceiptStatus::Applied => Outcome::Applied { receipt, replayed },
+        ReceiptStatus::Pending => Outcome::Quarantined { receipt },
+        ReceiptStatus::Rejected(ErrorCode::IdempotencyKeyReused) => Outcome::KeyReused,
+        ReceiptStatus::Rejected(code) => {
+            let retry_after_s = (code == ErrorCode::DailyCapReached).then(|| now.seconds_to_next_utc_day());
+            Outcome::Rejected { receipt, retry_after_s }
+        }
+    }
 }

@@ -8,7 +8,7 @@ use crate::state::Version;
 /// Whether an action was decided, and how.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ReceiptStatus {
-    /// Durable, not yet decided.
+    /// Durable, not yet decided; in the ledger: in quarantine.
     Pending,
     /// Committed.
     Applied,
@@ -17,13 +17,45 @@ pub enum ReceiptStatus {
 }
 
 impl ReceiptStatus {
-    /// The name in JSON and in the database.
+    /// The name in JSON.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Pending => "pending",
             Self::Applied => "applied",
             Self::Rejected(_) => "rejected",
+        }
+    }
+}
+
+/// The ledger's word for an applied action.
+pub const APPLIED: &str = "applied";
+
+/// The ledger's word for an action that is held for review.
+pub const QUARANTINED: &str = "quarantined";
+
+/// The code of an action that a review turned down. Nothing else in the ledger has it: whoever may not move a board is
+/// refused long before.
+pub const TURNED_DOWN: ErrorCode = ErrorCode::Forbidden;
+
+impl ReceiptStatus {
+    /// The outcome in the ledger.
+    #[must_use]
+    pub const fn ledger_outcome(self) -> &'static str {
+        match self {
+            Self::Pending => QUARANTINED,
+            Self::Applied => APPLIED,
+            Self::Rejected(code) => code.as_str(),
+        }
+    }
+
+    /// The inverse of [`Self::ledger_outcome`]; `None` for a word that this program does not know.
+    #[must_use]
+    pub fn of_ledger(outcome: &str) -> Option<Self> {
+        match outcome {
+            APPLIED => Some(Self::Applied),
+            QUARANTINED => Some(Self::Pending),
+            code => ErrorCode::parse(code).map(Self::Rejected),
         }
     }
 }
@@ -45,7 +77,7 @@ pub struct Receipt {
     pub new_score: Option<i64>,
     /// The board's version that it made; `None` unless applied.
     pub version: Option<Version>,
-    /// When it was decided; `None` while pending.
+    /// When it was decided or put in quarantine; `None` before that.
     pub decided_at: Option<Timestamp>,
 }
 
@@ -73,6 +105,11 @@ pub enum Outcome {
     },
     /// The idempotency key stands for other content.
     KeyReused,
+    /// Held for a person to look at: recorded and not applied. Action and key are used until the review and after it.
+    Quarantined {
+        /// Pending.
+        receipt: Receipt,
+    },
 }
 
 impl Outcome {
@@ -80,9 +117,10 @@ impl Outcome {
     #[must_use]
     pub const fn receipt(&self) -> Option<&Receipt> {
         match self {
-            Self::Applied { receipt, .. } | Self::Rejected { receipt, .. } | Self::DuplicateAction { receipt } => {
-                Some(receipt)
-            }
+            Self::Applied { receipt, .. }
+            | Self::Rejected { receipt, .. }
+            | Self::DuplicateAction { receipt }
+            | Self::Quarantined { receipt } => Some(receipt),
             Self::KeyReused => None,
         }
     }

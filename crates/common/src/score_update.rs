@@ -1,10 +1,13 @@
 //! A score update that passed every check of the gateway, on its way to the ledger.
 
+use std::fmt;
+
 use sha2::{Digest, Sha256};
 
 use crate::board::Proof;
 use crate::clock::Timestamp;
 use crate::ids::{ActionId, ActionType, BoardId, IdempotencyKey, SubmissionId, UserId};
+use crate::signature::SigningKey;
 
 /// What an idempotency key stands for: SHA-256 over board, action, type and points as sent.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -19,6 +22,31 @@ impl ContentHash {
         // None of the parts can hold a newline, so the join is unambiguous.
         let text = [board.as_str(), action_id.as_str(), action_type.as_str(), &points].join("\n");
         Self(Sha256::digest(text.as_bytes()).into())
+    }
+}
+
+/// The label that keeps an address hash from serving any other purpose of the key that makes it.
+const ADDRESS_HASH_LABEL: &str = "scoreboard-address-v1";
+
+/// Whose network a request came from, for the audit: the same address has the same hash, and nobody without the key
+/// can tell which address that is. The first 16 bytes of an HMAC-SHA256.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct AddressHash(pub [u8; 16]);
+
+impl AddressHash {
+    /// The hash of an address as limits count it (IPv6 by its /64).
+    #[must_use]
+    pub fn of(key: &SigningKey, counted_address: &str) -> Self {
+        let mac = key.mac(format!("{ADDRESS_HASH_LABEL}\n{counted_address}").as_bytes());
+        let mut hash = [0; 16];
+        hash.copy_from_slice(&mac[..16]);
+        Self(hash)
+    }
+}
+
+impl fmt::Display for AddressHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 
@@ -56,6 +84,8 @@ pub struct ScoreUpdate {
     pub accepted_at: Timestamp,
     /// The `x-request-id` of the request.
     pub request_id: String,
+    /// Where the request came from; `None` where no client's address is known.
+    pub address_hash: Option<AddressHash>,
     /// Where its trace stands.
     pub trace: TraceContext,
 }

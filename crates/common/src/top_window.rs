@@ -28,8 +28,8 @@ pub enum Advance {
 #[derive(Clone, PartialEq, Debug)]
 pub struct TopWindow {
     state: StatePoint,
-    /// Best first.
-    rows: Vec<Line>,
+    /// Best first. Shared: a window is copied at every change, most of its lines stay.
+    rows: Vec<Arc<Line>>,
     /// Lines below this key are not known; `None` when every line of the board is.
     floor: Option<RankKey>,
 }
@@ -46,7 +46,7 @@ impl TopWindow {
     #[must_use]
     pub fn from_top(top: TopList) -> Self {
         let whole = top.entries.len() < WINDOW_ROWS;
-        let rows: Vec<_> = top.entries.into_iter().map(Line::from_entry).collect();
+        let rows: Vec<_> = top.entries.into_iter().map(|entry| Arc::new(Line::from_entry(entry))).collect();
         let floor = rows.last().filter(|_| !whole).map(|line| line.key);
         Self { state: top.state, rows, floor }
     }
@@ -96,7 +96,7 @@ impl TopWindow {
             return;
         }
         let at = self.rows.partition_point(|line| line.key < key);
-        self.rows.insert(at, Line { key, row: row.clone() });
+        self.rows.insert(at, Arc::new(Line { key, row: row.clone() }));
         // Bounds the work of a change with very many rows.
         if self.rows.len() >= 2 * WINDOW_ROWS {
             self.cut_to(WINDOW_ROWS);
@@ -130,6 +130,13 @@ impl TopWindow {
         let known = |window: &Self| window.floor.map_or(usize::MAX, |_| window.rows.len());
         let common = known(self).min(known(other));
         self.entries(common) == other.entries(common)
+    }
+
+    /// Whether both hold the same lines, at whatever states.
+    #[must_use]
+    pub fn holds_what(&self, other: &Self) -> bool {
+        let same = |(a, b): (&Arc<Line>, &Arc<Line>)| Arc::ptr_eq(a, b) || a == b;
+        self.rows.len() == other.rows.len() && self.rows.iter().zip(&other.rows).all(same)
     }
 
     fn entries(&self, limit: usize) -> Vec<Entry> {

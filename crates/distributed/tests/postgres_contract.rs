@@ -32,6 +32,8 @@ mod ledger_and_truth {
         contract::ledger_and_truth::Fixture {
             ledger: Arc::clone(&store) as _,
             truth: Arc::clone(&store) as _,
+            audit: Arc::clone(&store) as _,
+            reviews: Arc::clone(&store) as _,
             accounts: store,
             boards: Arc::new(Boards(Arc::clone(&database))),
             guard: Box::new(database),

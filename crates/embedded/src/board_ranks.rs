@@ -89,6 +89,12 @@ impl BoardRanks {
         self.placements(0, limit)
     }
 
+    /// The score at a position, 1 for the best; `None` beyond the last player.
+    pub(crate) fn score_at(&self, rank: u64) -> Option<i64> {
+        let position = usize::try_from(rank.checked_sub(1)?).ok().filter(|position| *position < self.len())?;
+        self.placements(position, 1).first().map(|placement| placement.score)
+    }
+
     /// A user and up to `around` players on each side; `None` without a score.
     pub(crate) fn neighborhood(
         &self,

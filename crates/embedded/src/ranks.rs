@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use common::clock::{Clock, Timestamp};
 use common::ids::{BoardId, UserId};
-use common::ports::{FillStart, FillStep, IndexState, Projected, RankIndex, StoreError};
+use common::ports::{FillStart, FillStep, IndexState, Projected, RankIndex, ScoresAt, StoreError};
 use common::standing::{BoardChange, Neighborhood, Placement, ScoreRow};
 use common::state::{Epoch, StatePoint, Version};
 use parking_lot::RwLock;
@@ -222,6 +222,14 @@ impl RankIndex for MemoryRanks {
         around: usize,
     ) -> Result<Option<(StatePoint, Option<Neighborhood<Placement>>)>, StoreError> {
         Ok(self.ask(board, |state, ranks| (state.clone(), ranks.neighborhood(state.clone(), user, around))))
+    }
+
+    async fn scores_at(&self, board: &BoardId, asked: &[u64]) -> Result<Option<ScoresAt>, StoreError> {
+        Ok(self.ask(board, |state, ranks| ScoresAt {
+            state: state.clone(),
+            players: ranks.len() as u64,
+            scores: asked.iter().map(|rank| ranks.score_at(*rank)).collect(),
+        }))
     }
 
     async fn count(&self, board: &BoardId) -> Result<Option<(StatePoint, u64)>, StoreError> {

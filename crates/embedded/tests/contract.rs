@@ -39,6 +39,8 @@ async fn ledger_and_truth() -> ledger_and_truth::Fixture {
     ledger_and_truth::Fixture {
         ledger: Arc::clone(store) as _,
         truth: Arc::clone(store) as _,
+        audit: Arc::clone(store) as _,
+        reviews: Arc::clone(store) as _,
         accounts: Arc::clone(store) as _,
         boards: Arc::clone(&backend) as _,
         guard: Box::new(backend),

@@ -6,7 +6,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http_edge::ApiError;
 use http_edge::body::json_object;
-use wire::json::{AccountJson, ErrorJson, TokenGrantJson};
+use http_edge::security_event;
+use wire::json::{AccountJson, TokenGrantJson};
 
 use crate::app::Gateway;
 use crate::openapi::{CredentialsBody, RefreshBody};
@@ -14,8 +15,6 @@ use crate::openapi::{CredentialsBody, RefreshBody};
 /// `POST /api/v1/auth/register`
 #[utoipa::path(post, path = "/api/v1/auth/register", tag = "accounts", request_body = CredentialsBody, responses(
     (status = 201, description = "The account", body = AccountJson),
-    (status = "4XX", description = "Refused", body = ErrorJson),
-    (status = "5XX", description = "Not available now", body = ErrorJson),
 ))]
 pub(crate) async fn register(
     gateway: web::Data<Gateway>,
@@ -32,8 +31,6 @@ pub(crate) async fn register(
 /// `POST /api/v1/auth/login`
 #[utoipa::path(post, path = "/api/v1/auth/login", tag = "accounts", request_body = CredentialsBody, responses(
     (status = 200, description = "Tokens and the signing key", body = TokenGrantJson),
-    (status = "4XX", description = "Refused", body = ErrorJson),
-    (status = "5XX", description = "Not available now", body = ErrorJson),
 ))]
 pub(crate) async fn login(
     gateway: web::Data<Gateway>,
@@ -51,8 +48,6 @@ pub(crate) async fn login(
 /// `POST /api/v1/auth/refresh`
 #[utoipa::path(post, path = "/api/v1/auth/refresh", tag = "accounts", request_body = RefreshBody, responses(
     (status = 200, description = "Fresh tokens", body = TokenGrantJson),
-    (status = "4XX", description = "Refused", body = ErrorJson),
-    (status = "5XX", description = "Not available now", body = ErrorJson),
 ))]
 pub(crate) async fn refresh(
     gateway: web::Data<Gateway>,
@@ -73,21 +68,19 @@ fn granted(grant: &TokenGrantJson) -> HttpResponse {
 /// `POST /api/v1/auth/logout`
 #[utoipa::path(post, path = "/api/v1/auth/logout", tag = "accounts", security(("bearer" = [])), responses(
     (status = 204, description = "The session is over"),
-    (status = "4XX", description = "Refused", body = ErrorJson),
-    (status = "5XX", description = "Not available now", body = ErrorJson),
 ))]
 pub(crate) async fn logout(gateway: web::Data<Gateway>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let claims = gateway.counted_claims(&request).await?;
     gateway.ports.authority.logout(claims.session).await?;
     gateway.tokens.revoke(claims.session);
     gateway.ports.guard.revoke(claims.session).await;
+    security_event::tell(&request, "logout");
     Ok(HttpResponse::NoContent().finish())
 }
 
 /// `GET /.well-known/jwks.json` (RFC 7517, RFC 8037)
 #[utoipa::path(get, path = "/.well-known/jwks.json", tag = "accounts", responses(
     (status = 200, description = "The public keys, by kid", body = serde_json::Value),
-    (status = "5XX", description = "Not available now", body = ErrorJson),
 ))]
 pub(crate) async fn jwks(gateway: web::Data<Gateway>) -> Result<HttpResponse, ApiError> {
     let keys = gateway.tokens.keys()?;

@@ -5,6 +5,7 @@
 //! and the database is never asked.
 
 use common::error_code::{ErrorCode, Refusal};
+use common::ids::{SessionId, UserId};
 use common::ports::{Admission, AdmissionRequest, KeyClaim, KeyState};
 use common::rate_limit::Quota;
 use common::score_update::ScoreUpdate;
@@ -35,10 +36,24 @@ pub(crate) enum Check {
     Bounds,
 }
 
+/// Whose score is to move, once that was shown.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Actor {
+    pub(crate) user: UserId,
+    /// The token's; a trusted caller acts without one.
+    pub(crate) session: Option<SessionId>,
+}
+
+impl From<&Claims> for Actor {
+    fn from(claims: &Claims) -> Self {
+        Self { user: claims.user, session: Some(claims.session) }
+    }
+}
+
 /// How far an update came on its own.
 pub(crate) struct LocalChecks {
-    /// Whose token it was, if it was a good one.
-    pub(crate) claims: Option<Claims>,
+    /// Whose token it was, if it was a good one, or on whose behalf a trusted caller acts.
+    pub(crate) actor: Option<Actor>,
     /// The claim to the idempotency key, once everything before it passed.
     pub(crate) claim: Option<KeyClaim>,
     /// The update, or the first check that refused.
@@ -48,7 +63,7 @@ pub(crate) struct LocalChecks {
 impl LocalChecks {
     /// Nothing passed yet.
     pub(crate) const fn refused(check: Check, refusal: Refusal) -> Self {
-        Self { claims: None, claim: None, outcome: Err((check, refusal)) }
+        Self { actor: None, claim: None, outcome: Err((check, refusal)) }
     }
 
     fn refused_before(&self, check: Check) -> bool {
@@ -56,12 +71,12 @@ impl LocalChecks {
     }
 
     /// What to ask the guard: everything that the contract's order still reaches.
-    pub(crate) fn question(&self, address: (Quota, String), user_updates: Quota) -> AdmissionRequest {
+    pub(crate) fn question(&self, address: Option<(Quota, String)>, user_updates: Quota) -> AdmissionRequest {
         let user =
-            self.claims.as_ref().filter(|_| !self.refused_before(Check::UserLimit)).map(|c| (user_updates, c.user));
+            self.actor.filter(|_| !self.refused_before(Check::UserLimit)).map(|actor| (user_updates, actor.user));
         AdmissionRequest {
-            address: Some(address),
-            session: self.claims.as_ref().map(|claims| claims.session),
+            address,
+            session: self.actor.and_then(|actor| actor.session),
             claim: self.claim.clone(),
             user,
         }

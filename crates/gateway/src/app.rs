@@ -5,24 +5,29 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::middleware::from_fn;
-use actix_web::{App, HttpServer, web};
+use actix_web::{App, web};
 use board_view::BoardViews;
 use common::clock::Clock;
 use common::ports::{Authority, EventBus, Guard, PendingMarks, Profiles, RankIndex, Truth, UpdateQueue};
 use http_edge::client_address::TrustedProxies;
 use http_edge::origin::AllowedOrigins;
 use http_edge::request_scope::request_scope;
+use http_edge::server::{ArrivalLimits, ServerOptions, serve};
 use runtime::exit::{Exit, Failure};
 use runtime::rate_buckets::RateBuckets;
-use runtime::secrets::{GatewaySecrets, SigningMasters};
+use runtime::secrets::{GatewayCaller, GatewaySecrets, SigningMasters};
 use runtime::settings::Settings;
 use tokio_util::sync::CancellationToken;
 
+use crate::grpc::Callers;
 use crate::issuer_keys::IssuerKeyRing;
 use crate::limits::RateLimits;
 use crate::metrics::GatewayMetrics;
 use crate::standings::Standings;
 use crate::tokens::TokenGate;
+
+/// Bytes that a connection collects before it writes.
+const WRITE_BUFFER: usize = 32 * 1024;
 
 /// What the gateway asks of the world.
 #[derive(Clone)]
@@ -56,6 +61,10 @@ pub struct GatewaySettings {
     pub submit_wait: Duration,
     /// The keys of sessions are derived from them.
     pub signing_masters: SigningMasters,
+    /// Who may call by gRPC.
+    pub callers: Vec<GatewayCaller>,
+    /// The shortest time between two events of a watched board.
+    pub tick: Duration,
     /// Where the page finds the stream; `None`: on this origin.
     pub stream_public_url: Option<String>,
     /// How often who may do what.
@@ -71,12 +80,14 @@ impl GatewaySettings {
     ///
     /// # Errors
     /// [`Exit::Config`] naming the setting that is wrong.
-    pub fn read(settings: &Settings, signing_masters: SigningMasters) -> Result<Self, Failure> {
+    pub fn read(settings: &Settings, secrets: GatewaySecrets) -> Result<Self, Failure> {
         let trusted_proxies = TrustedProxies::parse(&settings.http.trusted_proxies)
             .map_err(|error| Failure::new(Exit::Config, format!("SCOREBOARD__HTTP__TRUSTED_PROXIES: {error}")))?;
         Ok(Self {
             submit_wait: Duration::from_millis(settings.submit.wait_ms),
-            signing_masters,
+            tick: Duration::from_millis(settings.stream.tick_ms),
+            signing_masters: secrets.signing_masters,
+            callers: secrets.callers,
             stream_public_url: settings.stream.public_url.clone(),
             limits: RateLimits::from(&settings.limits),
             trusted_proxies,
@@ -91,6 +102,7 @@ pub struct Gateway {
     pub(crate) settings: GatewaySettings,
     pub(crate) tokens: TokenGate,
     pub(crate) issuer_keys: IssuerKeyRing,
+    pub(crate) callers: Arc<Callers>,
     pub(crate) standings: Standings,
     pub(crate) metrics: GatewayMetrics,
     /// Reads are counted per node.
@@ -102,9 +114,13 @@ impl Gateway {
     #[must_use]
     pub fn new(ports: GatewayPorts, settings: GatewaySettings) -> Arc<Self> {
         let masters = settings.signing_masters.clone();
-        let tokens = TokenGate::new(Arc::clone(&ports.authority), Arc::clone(&ports.clock), masters);
+        let gate = runtime::token_gate::TokenGate::new(Arc::clone(&ports.authority), Arc::clone(&ports.clock));
+        let tokens = TokenGate::new(Arc::new(gate), masters);
         let standings = Standings::new(&ports);
+        let strangers = settings.limits.address_anonymous;
+        let callers = Callers::new(settings.callers.clone(), strangers, Arc::clone(&ports.clock));
         Arc::new(Self {
+            callers: Arc::new(callers),
             issuer_keys: IssuerKeyRing::new(Arc::clone(&ports.authority)),
             tokens,
             standings,
@@ -121,6 +137,18 @@ impl Gateway {
         &self.settings.allowed_origins
     }
 
+    /// The gate for tokens, for the streams of the same process; [`Self::run`] keeps it current.
+    #[must_use]
+    pub fn token_gate(&self) -> Arc<runtime::token_gate::TokenGate> {
+        self.tokens.shared()
+    }
+
+    /// Whose forwarding headers count.
+    #[must_use]
+    pub const fn trusted_proxies(&self) -> &TrustedProxies {
+        &self.settings.trusted_proxies
+    }
+
     /// Whether auth's keys were read: before that, no token can be told from a forged one.
     #[must_use]
     pub fn knows_keys(&self) -> bool {
@@ -128,8 +156,9 @@ impl Gateway {
     }
 
     /// Takes over what an operator rotated: signatures by the current and the previous master verify from now on, and
-    /// auth is asked for its keys at once. The service key stays as it was.
+    /// auth is asked for its keys at once; callers are those of the files now. The service key stays as it was.
     pub fn reload(&self, secrets: GatewaySecrets) {
+        self.callers.reload(secrets.callers);
         self.tokens.reload(secrets.signing_masters);
     }
 
@@ -181,18 +210,21 @@ impl GatewayApp {
     pub async fn run(self, stop: CancellationToken) -> Result<(), GatewayError> {
         let gateway = web::Data::from(Arc::clone(&self.gateway));
         let origins = web::Data::new(self.gateway.allowed_origins().clone());
-        let server = HttpServer::new(move || {
+        let proxies = web::Data::new(self.gateway.trusted_proxies().clone());
+        let options = ServerOptions {
+            drain_s: 8,
+            write_buffer: WRITE_BUFFER,
+            arrival: ArrivalLimits::default(),
+            half_closed: true,
+        };
+        let server = serve(self.listener, options, move || {
             App::new()
                 .app_data(gateway.clone())
                 .app_data(origins.clone())
+                .app_data(proxies.clone())
                 .wrap(from_fn(request_scope))
                 .configure(crate::paths::configure)
-        })
-        .client_request_timeout(Duration::from_secs(15))
-        .disable_signals()
-        .shutdown_timeout(8)
-        .listen(self.listener)?
-        .run();
+        })?;
         let handle = server.handle();
         let stopper = async {
             stop.cancelled().await;

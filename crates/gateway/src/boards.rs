@@ -8,15 +8,13 @@ use common::board::Board;
 use common::error_code::{ErrorCode, Refusal};
 use common::ids::BoardId;
 use http_edge::ApiError;
-use wire::json::{BoardJson, ErrorJson};
+use wire::json::BoardJson;
 
 use crate::app::Gateway;
 
 /// `GET /api/v1/boards`
 #[utoipa::path(get, path = "/api/v1/boards", tag = "scoreboard", params(), responses(
     (status = 200, description = "Every board", body = [BoardJson]),
-    (status = "4XX", description = "Refused", body = ErrorJson),
-    (status = "5XX", description = "Not available now", body = ErrorJson),
 ))]
 pub(crate) async fn list(gateway: web::Data<Gateway>) -> Result<HttpResponse, ApiError> {
     let boards = gateway.ports.views.boards();
@@ -31,8 +29,6 @@ pub(crate) async fn list(gateway: web::Data<Gateway>) -> Result<HttpResponse, Ap
 /// `GET /api/v1/boards/{board}`
 #[utoipa::path(get, path = "/api/v1/boards/{board}", tag = "scoreboard", params(("board" = String, Path)), responses(
     (status = 200, description = "The board", body = BoardJson),
-    (status = "4XX", description = "Refused", body = ErrorJson),
-    (status = "5XX", description = "Not available now", body = ErrorJson),
 ))]
 pub(crate) async fn one(gateway: web::Data<Gateway>, path: web::Path<String>) -> Result<HttpResponse, ApiError> {
     let id = BoardId::parse(&path.into_inner())

@@ -5,7 +5,10 @@
 mod accounts;
 mod admission;
 mod app;
+mod asyncapi;
 mod boards;
+mod docs_page;
+mod grpc;
 mod issuer_keys;
 mod limits;
 mod metrics;
@@ -22,6 +25,8 @@ mod tokens;
 mod update_shape;
 
 pub use app::{Gateway, GatewayApp, GatewayError, GatewayPorts, GatewaySettings};
+pub use asyncapi::document as asyncapi_document;
+pub use grpc::{AdminPorts, GatewayGrpc};
 pub use limits::RateLimits;
 pub use openapi::document as openapi_document;
 pub use paths::configure;

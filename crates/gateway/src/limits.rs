@@ -7,6 +7,7 @@ use common::error_code::Refusal;
 use common::ports::AdmissionRequest;
 use common::rate_limit::Quota;
 use http_edge::client_address::counted;
+use http_edge::security_event;
 
 use runtime::access_token::Claims;
 
@@ -29,6 +30,8 @@ pub struct RateLimits {
     pub address_reads: Quota,
     /// Login attempts for an account.
     pub account_logins: Quota,
+    /// Calls of a trusted caller, on this node.
+    pub caller_calls: Quota,
 }
 
 impl From<&runtime::settings::Limits> for RateLimits {
@@ -40,6 +43,7 @@ impl From<&runtime::settings::Limits> for RateLimits {
             address: quota("address", limits.address_per_hour, HOUR),
             address_reads: quota("address-reads", limits.address_reads_per_minute, MINUTE),
             account_logins: quota("account-logins", limits.logins_per_account_per_minute, MINUTE),
+            caller_calls: quota("caller-calls", limits.caller_calls_per_minute, MINUTE),
         }
     }
 }
@@ -76,6 +80,7 @@ impl Gateway {
         };
         match verified {
             Ok(claims) => {
+                security_event::name_user(request, claims.user);
                 self.count(self.settings.limits.address, self.address(request)).await?;
                 Ok(claims)
             }

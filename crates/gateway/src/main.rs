@@ -8,7 +8,8 @@ use board_view::{BoardViews, ViewSettings};
 use distributed::authority::GrpcAuthority;
 use distributed::redis::{RedisGuard, RedisPendingMarks, RedisProfiles, RedisRanks};
 use distributed::servers::Servers;
-use gateway::{GatewayApp, GatewayPorts, GatewaySettings};
+use gateway::{AdminPorts, GatewayApp, GatewayGrpc, GatewayPorts, GatewaySettings};
+use grpc_edge::{GrpcSurface, serve_grpc};
 use runtime::clock::SystemClock;
 use runtime::exit::{Exit, Failure, causes};
 use runtime::first_reading::FirstReading;
@@ -28,12 +29,17 @@ async fn run(process: Process) -> Result<(), Failure> {
     let authority = GrpcAuthority::new(process.auth_url()?, &secrets.service_key)
         .map_err(|error| Failure::new(Exit::Config, causes(&error)))?;
     let authority = Arc::new(authority);
-    let settings = GatewaySettings::read(&process.settings, secrets.signing_masters)?;
-    let (http, admin) = (process.bind_http()?, process.bind_admin()?);
+    let settings = GatewaySettings::read(&process.settings, secrets)?;
+    let (http, admin, grpc) = (process.bind_http()?, process.bind_admin()?, process.bind_grpc()?);
 
     let (store, redis) = (&servers.store, &servers.redis);
     let events = Arc::new(servers.rabbit.bus());
-    let views = Arc::new(BoardViews::new(store.clone(), events.clone(), clock.clone(), ViewSettings::default()));
+    let views = Arc::new(BoardViews::new(
+        store.clone(),
+        events.clone(),
+        clock.clone(),
+        ViewSettings { recent_states: 0, ..ViewSettings::default() },
+    ));
     let ports = GatewayPorts {
         truth: store.clone(),
         ranks: Arc::new(RedisRanks::new(redis.clone())),
@@ -70,6 +76,10 @@ async fn run(process: Process) -> Result<(), Failure> {
             Ok::<_, Infallible>(())
         }
     });
+    let callers = AdminPorts { issuer_keys: store.clone(), rules: store.clone() };
+    let callers = GatewayGrpc::new(app.gateway(), callers, stop.clone());
+    let surface = GrpcSurface::new().map_err(|error| Failure::new(Exit::Bug, causes(&error)))?;
+    process.lifecycle.spawn("grpc", serve_grpc(grpc, callers.add_to(surface), stop.clone()));
     process.lifecycle.spawn("http", app.run(stop));
     let dependencies = vec![servers.database(), servers.cache(), servers.broker(), authority, boards, keys];
     let ended = process.run_until_stopped(admin, dependencies).await;

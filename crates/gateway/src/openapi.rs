@@ -1,6 +1,9 @@
 //! The OpenAPI document, from the handlers and types themselves.
 
+mod answers;
+
 use actix_web::HttpResponse;
+use answers::Answers;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi, ToSchema};
 use wire::json::{
@@ -72,12 +75,13 @@ pub(crate) struct RefreshBody {
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Scoreboard", description = "A live leaderboard: a score moves durably and exactly once, and everyone watching sees it."),
-    modifiers(&BearerScheme),
+    modifiers(&BearerScheme, &Answers),
     paths(
         crate::score_update::post, crate::score_update::post_task, crate::receipts::receipt,
         crate::reads::top, crate::reads::player, crate::boards::list, crate::boards::one,
         crate::accounts::register, crate::accounts::login, crate::accounts::refresh, crate::accounts::logout, crate::accounts::jwks,
         crate::sessions::change_password, crate::sessions::logout_all, crate::sessions::list,
+        crate::asyncapi::json, crate::docs_page::index,
     ),
     components(schemas(
         ScoreUpdateBody, CredentialsBody, PasswordChangeBody, OpenSessionJson, RefreshBody, AccountJson, ActionTypeJson, BoardJson, EntryJson, ErrorJson,

@@ -67,7 +67,8 @@ fn content_type(name: &str) -> &'static str {
 }
 
 /// Only our own files, and connections to us and to the stream. An `http://` source does not cover WebSockets, and
-/// some browsers do not count the page's own WebSocket origin as `'self'`, so both are named.
+/// some browsers do not count the page's own WebSocket origin as `'self'`, so both are named; where no WebSocket gets
+/// through, the stream comes by HTTP.
 fn content_security_policy(request: &HttpRequest, stream: Option<&str>) -> String {
     let own = request.connection_info().host().to_owned();
     let own = if own.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b':' | b'[' | b']')) {
@@ -75,8 +76,11 @@ fn content_security_policy(request: &HttpRequest, stream: Option<&str>) -> Strin
     } else {
         String::new()
     };
-    let stream =
-        stream.map(|url| format!(" {}", url.trim_end_matches('/').replacen("http", "ws", 1))).unwrap_or_default();
+    // The origin alone: a source with a path that does not end in a slash covers that one address.
+    let stream = stream
+        .map(|url| url.splitn(4, '/').take(3).collect::<Vec<_>>().join("/"))
+        .map(|origin| format!(" {origin} {}", origin.replacen("http", "ws", 1)))
+        .unwrap_or_default();
     format!(
         "default-src 'self'; connect-src 'self'{own}{stream}; base-uri 'none'; form-action 'self'; \
          frame-ancestors 'none'; object-src 'none'"

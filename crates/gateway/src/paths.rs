@@ -3,21 +3,24 @@
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{FromRequest, Handler, Resource, Responder};
 
-use crate::{accounts, boards, openapi, page, reads, receipts, score_update, sessions};
+use crate::{accounts, asyncapi, boards, docs_page, openapi, page, reads, receipts, score_update, sessions};
 
 /// Where a score update may be posted.
-const UPDATE: [&str; 3] = ["/api/v1/score/update", "/api/scores/update", "/api/scoreboard/update"];
+pub(crate) const UPDATE: [&str; 3] = ["/api/v1/score/update", "/api/scores/update", "/api/scoreboard/update"];
 /// The bare `{userId, actionId}` of the second source document: its default action type is `task`.
-const UPDATE_TASK: &str = "/update-score";
+pub(crate) const UPDATE_TASK: &str = "/update-score";
 const RECEIPT: &str = "/api/v1/score/updates/{actionId}";
 const TOP: [&str; 2] = ["/api/v1/scoreboard/top", "/api/scores/leaderboard"];
 const PLAYER: [&str; 2] = ["/api/v1/scoreboard/users/{userId}", "/api/scores/user/{userId}"];
 const REGISTER: [&str; 2] = ["/api/v1/auth/register", "/api/auth/register"];
 const LOGIN: [&str; 2] = ["/api/v1/auth/login", "/api/auth/login"];
 const REFRESH: [&str; 2] = ["/api/v1/auth/refresh", "/api/auth/refresh"];
-/// The page's scripts, styles and icons.
-const PAGE_FILE: &str = r"/{file:[a-z0-9-]+\.(?:js|css|svg)}";
+/// The page's scripts, styles and icons; in `client/` the stream's client, for other pages too.
+const PAGE_FILE: &str = r"/{file:(?:client/)?[a-z0-9-]+\.(?:js|css|svg)}";
 const LOGOUT: [&str; 2] = ["/api/v1/auth/logout", "/api/auth/logout"];
+
+/// Paths with more than one name, the contract's first.
+pub(crate) const ALIASES: [&[&str]; 7] = [&UPDATE, &TOP, &PLAYER, &REGISTER, &LOGIN, &REFRESH, &LOGOUT];
 
 /// Mounts every path of the gateway.
 pub fn configure(config: &mut ServiceConfig) {
@@ -52,6 +55,10 @@ pub fn configure(config: &mut ServiceConfig) {
         .service(read("/api/v1/boards", boards::list))
         .service(read("/api/v1/boards/{board}", boards::one))
         .service(read("/openapi.json", openapi::json))
+        .service(read("/asyncapi.json", asyncapi::json))
+        .service(read("/docs", docs_page::index))
+        .service(read("/docs/", docs_page::without_slash))
+        .service(read(r"/docs/{file:[a-z-]+\.(?:js|css)}", docs_page::file))
         .service(read("/page-config.json", page::config))
         .service(read("/", page::index))
         .service(read("/index.html", page::index))

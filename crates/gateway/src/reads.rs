@@ -5,22 +5,21 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use common::error_code::{ErrorCode, Refusal};
 use common::ids::{BoardId, UserId};
 use common::ports::StoreError;
-use common::standing::TopList;
+use common::standing::{Entry, Neighborhood, TopList};
 use common::top_window::MAX_TOP;
 use http_edge::ApiError;
 use http_edge::query;
-use wire::json::{EntryJson, ErrorJson, PlayerEntryJson, entries};
+use wire::json::{EntryJson, PlayerEntryJson, entries};
 
 use crate::app::Gateway;
 
 /// The most lines on each side of a player.
-const MAX_AROUND: usize = 50;
+pub(crate) const MAX_AROUND: usize = 50;
 
 /// `GET /api/v1/scoreboard/top?board=global&limit=10`
-#[utoipa::path(get, path = "/api/v1/scoreboard/top", tag = "scoreboard", params(("board" = Option<String>, Query, description = "`global` when left out"), ("limit" = Option<u8>, Query, minimum = 1, maximum = 100)), responses(
-    (status = 200, description = "Best first", body = [EntryJson]),
-    (status = "4XX", description = "Refused", body = ErrorJson),
-    (status = "5XX", description = "Not available now", body = ErrorJson),
+#[utoipa::path(get, path = "/api/v1/scoreboard/top", tag = "scoreboard", params(("board" = Option<String>, Query, description = "`global` when left out"), ("limit" = Option<u8>, Query, minimum = 1, maximum = 100), ("If-None-Match" = Option<String>, Header, description = "The `ETag` of an answer that is known")), responses(
+    (status = 200, description = "Best first", body = [EntryJson], headers(("ETag" = String, description = "The state of the board: epoch.version"))),
+    (status = 304, description = "Nothing has changed since the answer that is known", headers(("ETag" = String))),
 ))]
 pub(crate) async fn top(gateway: web::Data<Gateway>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     gateway.count_read(&request)?;
@@ -52,7 +51,8 @@ fn not_modified(request: &HttpRequest, tag: &str) -> bool {
 }
 
 impl Gateway {
-    async fn top(&self, board: &BoardId, limit: usize) -> Result<TopList, Refusal> {
+    /// The best of a board, from the node's own snapshot where it has one.
+    pub(crate) async fn top(&self, board: &BoardId, limit: usize) -> Result<TopList, Refusal> {
         if let Some(view) = self.ports.views.view(board) {
             self.metrics.read("top", "memory");
             return Ok(view.top(limit));
@@ -68,8 +68,6 @@ impl Gateway {
 /// `GET /api/v1/scoreboard/users/{userId}?board=&around=0`
 #[utoipa::path(get, path = "/api/v1/scoreboard/users/{userId}", tag = "scoreboard", params(("userId" = String, Path), ("board" = Option<String>, Query, description = "`global` when left out"), ("around" = Option<u8>, Query, minimum = 0, maximum = 50)), responses(
     (status = 200, description = "The line, with neighbors when asked for", body = PlayerEntryJson),
-    (status = "4XX", description = "Refused", body = ErrorJson),
-    (status = "5XX", description = "Not available now", body = ErrorJson),
 ))]
 pub(crate) async fn player(
     gateway: web::Data<Gateway>,
@@ -80,18 +78,30 @@ pub(crate) async fn player(
     let wants_neighbors = request.query_string().split('&').any(|pair| pair.starts_with("around="));
     let around = query::number(&request, "around", 0, 0..=MAX_AROUND)?;
     let board = query::board(&request)?;
-    gateway.known_board(&board)?;
-    let none = || Refusal::new(ErrorCode::NotFound, format!("no such player with a score on board {board}"));
-    let user = UserId::parse(&path.into_inner()).ok_or_else(none)?;
-    let read =
-        gateway.standings.neighborhood(&board, user, around).await.map_err(|error| unreadable(&board, &error))?;
-    let read = read.ok_or_else(none)?;
-    gateway.metrics.read("player", read.source);
-    let lines = &read.value.lines;
-    let own = lines.get(read.value.own).ok_or_else(Refusal::internal)?;
+    let around = gateway.player(&board, UserId::parse(&path.into_inner()), around).await?;
+    let lines = &around.lines;
+    let own = lines.get(around.own).ok_or_else(Refusal::internal)?;
     Ok(HttpResponse::Ok()
         .insert_header((CACHE_CONTROL, "no-cache"))
         .json(PlayerEntryJson { entry: EntryJson::from(own), neighbors: wants_neighbors.then(|| entries(lines)) }))
+}
+
+impl Gateway {
+    /// A player's line with those around it. `None` for the user: what was sent is nobody's id.
+    pub(crate) async fn player(
+        &self,
+        board: &BoardId,
+        user: Option<UserId>,
+        around: usize,
+    ) -> Result<Neighborhood<Entry>, Refusal> {
+        self.known_board(board)?;
+        let none = || Refusal::new(ErrorCode::NotFound, format!("no such player with a score on board {board}"));
+        let user = user.ok_or_else(none)?;
+        let read = self.standings.neighborhood(board, user, around).await.map_err(|error| unreadable(board, &error))?;
+        let read = read.ok_or_else(none)?;
+        self.metrics.read("player", read.source);
+        Ok(read.value)
+    }
 }
 
 fn unreadable(board: &BoardId, error: &StoreError) -> Refusal {

@@ -6,16 +6,14 @@ use common::ids::{ActionId, BoardId, UserId};
 use common::receipt::{Receipt, ReceiptStatus};
 use common::score_update::ScoreUpdate;
 use http_edge::ApiError;
-use http_edge::query;
-use wire::json::{ErrorJson, ReceiptJson};
+use http_edge::{query, security_event};
+use wire::json::ReceiptJson;
 
 use crate::app::Gateway;
 
 /// `GET /api/v1/score/updates/{actionId}?board=`: own actions only.
 #[utoipa::path(get, path = "/api/v1/score/updates/{actionId}", tag = "scores", security(("bearer" = [])), params(("actionId" = String, Path), ("board" = Option<String>, Query, description = "`global` when left out")), responses(
     (status = 200, description = "The receipt", body = ReceiptJson),
-    (status = "4XX", description = "Refused", body = ErrorJson),
-    (status = "5XX", description = "Not available now", body = ErrorJson),
 ))]
 pub(crate) async fn receipt(
     gateway: web::Data<Gateway>,
@@ -26,11 +24,24 @@ pub(crate) async fn receipt(
     let action = ActionId::parse(&path.into_inner())?;
     let board = query::board(&request)?;
     gateway.known_board(&board)?;
-    Ok(gateway.receipt(claims.user, &board, &action).await?)
+    security_event::name_action(&request, &board, &action);
+    let found = gateway.receipt(claims.user, &board, &action).await;
+    if found.as_ref().is_err_and(|refusal| refusal.code == ErrorCode::NotFound) {
+        // Whether somebody else has such an action is not asked: the answer would be the same.
+        security_event::tell(&request, "receipt_of_no_own_action");
+    }
+    let (receipt, rank) = found?;
+    Ok(HttpResponse::Ok().json(ReceiptJson::new(&receipt, rank)))
 }
 
 impl Gateway {
-    async fn receipt(&self, user: UserId, board: &BoardId, action: &ActionId) -> Result<HttpResponse, Refusal> {
+    /// What became of a user's action, and the user's position now where it was applied.
+    pub(crate) async fn receipt(
+        &self,
+        user: UserId,
+        board: &BoardId,
+        action: &ActionId,
+    ) -> Result<(Receipt, Option<u64>), Refusal> {
         let decided = self.ports.truth.receipt(user, board, action).await.map_err(|error| {
             tracing::error!(%board, error = %runtime::exit::causes(&error), "a receipt cannot be read");
             Refusal::unavailable()
@@ -47,7 +58,7 @@ impl Gateway {
             }
         };
         let rank = if applied { self.standings.rank(board, user).await } else { None };
-        Ok(HttpResponse::Ok().json(ReceiptJson::new(&receipt, rank)))
+        Ok((receipt, rank))
     }
 }
 

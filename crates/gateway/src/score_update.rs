@@ -6,31 +6,30 @@ use actix_web::http::header::{HeaderMap, LOCATION};
 use actix_web::{HttpRequest, HttpResponse, web};
 use common::board::{ActionRule, Proof};
 use common::error_code::{Details, ErrorCode, Refusal};
-use common::ids::{ActionType, SubmissionId, UserId};
+use common::ids::{ActionId, ActionType, BoardId, SubmissionId, UserId};
 use common::ports::{KeyClaim, SubmitError, Submitted};
 use common::rate_limit::{Allowance, Quota};
-use common::receipt::{Answer, Outcome, Receipt, ReceiptStatus};
-use common::score_update::ScoreUpdate;
+use common::receipt::{Answer, Outcome, Receipt, ReceiptStatus, TURNED_DOWN};
+use common::score_update::{AddressHash, ScoreUpdate};
 use http_edge::ApiError;
 use http_edge::body::{JsonObject, json_object};
 use http_edge::refusal::rate_limit_headers;
 use http_edge::request_scope::request_id;
+use http_edge::security_event;
 use runtime::access_token::Claims;
 use uuid::Uuid;
-use wire::json::{ErrorJson, UpdateAnswerJson};
+use wire::json::UpdateAnswerJson;
 
-use crate::admission::{Check, LocalChecks, Verdict, key_reused, verdict};
+use crate::admission::{Actor, Check, LocalChecks, Verdict, key_reused, verdict};
 use crate::app::Gateway;
 use crate::openapi::ScoreUpdateBody;
 use crate::tokens::bearer;
 use crate::update_shape::UpdateShape;
 
 /// `POST /api/v1/score/update`
-#[utoipa::path(post, path = "/api/v1/score/update", tag = "scores", security(("bearer" = [])), request_body = ScoreUpdateBody, responses(
-    (status = 200, description = "Committed", body = UpdateAnswerJson),
-    (status = 202, description = "Durable, not yet decided", body = UpdateAnswerJson),
-    (status = "4XX", description = "Refused; nothing was used up", body = ErrorJson),
-    (status = "5XX", description = "Not promised; safe to repeat", body = ErrorJson),
+#[utoipa::path(post, path = "/api/v1/score/update", tag = "scores", security(("bearer" = [])), request_body = ScoreUpdateBody, params(("Idempotency-Key" = Option<String>, Header, description = "Names the request: a repeat gets the first answer. 1 to 255 visible ASCII characters"), ("Prefer" = Option<String>, Header, description = "`respond-async`: 202 at once")), responses(
+    (status = 200, description = "Committed", body = UpdateAnswerJson, headers(("Idempotent-Replayed" = Option<String>, description = "`true` on a first answer that is given again"), ("RateLimit" = Option<String>), ("RateLimit-Policy" = Option<String>))),
+    (status = 202, description = "Durable, not yet decided", body = UpdateAnswerJson, headers(("Location" = String, description = "The receipt"))),
 ))]
 pub(crate) async fn post(
     gateway: web::Data<Gateway>,
@@ -41,11 +40,9 @@ pub(crate) async fn post(
 }
 
 /// `POST /update-score`: fixed points, token proof.
-#[utoipa::path(post, path = "/update-score", tag = "scores", security(("bearer" = [])), request_body = ScoreUpdateBody, responses(
-    (status = 200, description = "Committed", body = UpdateAnswerJson),
-    (status = 202, description = "Durable, not yet decided", body = UpdateAnswerJson),
-    (status = "4XX", description = "Refused; nothing was used up", body = ErrorJson),
-    (status = "5XX", description = "Not promised; safe to repeat", body = ErrorJson),
+#[utoipa::path(post, path = "/update-score", tag = "scores", security(("bearer" = [])), request_body = ScoreUpdateBody, params(("Idempotency-Key" = Option<String>, Header, description = "Names the request: a repeat gets the first answer. 1 to 255 visible ASCII characters"), ("Prefer" = Option<String>, Header, description = "`respond-async`: 202 at once")), responses(
+    (status = 200, description = "Committed", body = UpdateAnswerJson, headers(("Idempotent-Replayed" = Option<String>, description = "`true` on a first answer that is given again"), ("RateLimit" = Option<String>), ("RateLimit-Policy" = Option<String>))),
+    (status = 202, description = "Durable, not yet decided", body = UpdateAnswerJson, headers(("Location" = String, description = "The receipt"))),
 ))]
 pub(crate) async fn post_task(
     gateway: web::Data<Gateway>,
@@ -66,17 +63,32 @@ impl Gateway {
         let limits = &self.settings.limits;
         let address = self.address(request);
         // A refused token counts as none.
-        let ceiling = if local.claims.is_some() { limits.address } else { limits.address_anonymous };
-        let question = local.question((ceiling, address.clone()), limits.user_updates);
+        let ceiling = if local.actor.is_some() { limits.address } else { limits.address_anonymous };
+        let respond_async = prefers_async(request.headers());
+        let (answered, allowances) = self.carry_out(local, Some((ceiling, address.clone())), respond_async).await;
+        match answered {
+            Ok(accepted) => {
+                let mut response = accepted.respond();
+                rate_limit_headers(response.headers_mut(), &allowances);
+                Ok(response)
+            }
+            Err(refusal) => Err(refusal),
+        }
+    }
+
+    /// From the local checks to the answer: one round trip to the guard, the first refusal, or the queue.
+    pub(crate) async fn carry_out(
+        &self,
+        local: LocalChecks,
+        address: Option<(Quota, String)>,
+        respond_async: bool,
+    ) -> (Result<Accepted, Refusal>, Vec<Allowance>) {
+        let question = local.question(address, self.settings.limits.user_updates);
         let admission = self.ports.guard.admit(&question).await;
         let allowances: Vec<Allowance> = admission.user.into_iter().chain(admission.address).collect();
-        let user = local.claims.as_ref().map(|claims| claims.user);
-
         let answered = match verdict(local, &admission) {
-            Verdict::Submit(update) => {
-                self.submit(*update, question.claim.as_ref(), prefers_async(request.headers())).await
-            }
-            Verdict::Replay(body) => Ok(replayed(body)),
+            Verdict::Submit(update) => self.submit(*update, question.claim.as_ref(), respond_async).await,
+            Verdict::Replay(body) => Ok(Accepted::Applied { body, replayed: true }),
             Verdict::Refuse(check, refusal) => {
                 // Checks after the stored answer refuse when the key may be reserved already.
                 if let Some(claim) = question.claim.as_ref().filter(|_| check > Check::StoredAnswer) {
@@ -85,18 +97,7 @@ impl Gateway {
                 Err(refusal)
             }
         };
-        match answered {
-            Ok(mut response) => {
-                rate_limit_headers(response.headers_mut(), &allowances);
-                Ok(response)
-            }
-            Err(refusal) => {
-                if refusal.code.is_security_event() {
-                    log_security_event(&refusal, user, &address);
-                }
-                Err(refusal)
-            }
-        }
+        (answered, allowances)
     }
 
     /// The checks that need nothing but the request and what this node knows, up to the first that refuses.
@@ -108,8 +109,11 @@ impl Gateway {
     ) -> LocalChecks {
         // Verified first, told in its place: a good token counts as one whatever else is wrong.
         let claims = self.claims(request).await;
+        if let Ok(claims) = &claims {
+            security_event::name_user(request, claims.user);
+        }
         let early = |check, refusal| LocalChecks {
-            claims: claims.as_ref().ok().cloned(),
+            actor: claims.as_ref().ok().map(Actor::from),
             ..LocalChecks::refused(check, refusal)
         };
         let body = match json_object(request, payload).await {
@@ -120,41 +124,56 @@ impl Gateway {
             Ok(shape) => shape,
             Err(refusal) => return early(Check::Shape, refusal),
         };
+        security_event::name_action(request, &shape.board, &shape.action_id);
         let claims = match claims {
             Ok(claims) => claims,
             Err(refusal) => return LocalChecks::refused(Check::Token, refusal),
         };
-        let refused =
-            |check, refusal| LocalChecks { claims: Some(claims.clone()), claim: None, outcome: Err((check, refusal)) };
-        if let Err(refusal) = shape.own_score(claims.user) {
+        let address = self.address(request);
+        let address_hash = AddressHash::of(&self.tokens.signing_masters().current, &address);
+        self.check_shape(&shape, &Shown::Token(claims), request_id(request), Some(address_hash)).await
+    }
+
+    /// The checks of a well-formed update, once it is known who sends it.
+    pub(crate) async fn check_shape(
+        &self,
+        shape: &UpdateShape,
+        shown: &Shown,
+        request_id: String,
+        address_hash: Option<AddressHash>,
+    ) -> LocalChecks {
+        let actor = shown.actor();
+        let user = actor.user;
+        let refused = |check, refusal| LocalChecks { actor: Some(actor), claim: None, outcome: Err((check, refusal)) };
+        if let Err(refusal) = shape.own_score(user) {
             return refused(Check::OwnScore, refusal);
         }
-        let (rule, proof) = match self.proof(&shape, &claims).await {
+        let (rule, proof) = match self.proof(shape, shown).await {
             Ok(proven) => proven,
             Err(refusal) => return refused(Check::Signature, refusal),
         };
         let now = self.ports.clock.now();
         let submission = SubmissionId(Uuid::now_v7());
         let content_hash = shape.content_hash();
-        let claim =
-            shape.idempotency_key.clone().map(|key| KeyClaim { user: claims.user, key, content_hash, submission });
+        let claim = shape.idempotency_key.clone().map(|key| KeyClaim { user, key, content_hash, submission });
         let bounds = || rule.resolve_points(shape.points).map_err(|refusal| (Check::Bounds, refusal));
         let outcome = shape.fresh(now).map_err(|refusal| (Check::Timestamp, refusal)).and_then(|()| bounds());
         let outcome = outcome.map(|points| ScoreUpdate {
             submission,
-            user: claims.user,
+            user,
             points,
             proof,
             content_hash,
             accepted_at: now,
-            request_id: request_id(request),
+            request_id,
+            address_hash,
             trace: runtime::telemetry::current_trace_context(),
             board: shape.board.clone(),
             action_id: shape.action_id.clone(),
             action_type: shape.action_type.clone(),
             idempotency_key: shape.idempotency_key.clone(),
         });
-        LocalChecks { claims: Some(claims), claim, outcome }
+        LocalChecks { actor: Some(actor), claim, outcome }
     }
 
     fn shape(
@@ -178,9 +197,14 @@ impl Gateway {
     }
 
     /// The board and the type are known, and what the type asks for was shown.
-    async fn proof(&self, shape: &UpdateShape, claims: &Claims) -> Result<(ActionRule, Proof), Refusal> {
+    async fn proof(&self, shape: &UpdateShape, shown: &Shown) -> Result<(ActionRule, Proof), Refusal> {
         let board = self.known_board(&shape.board)?;
         let rule = shape.rule(&board)?;
+        let claims = match shown {
+            Shown::Token(claims) => claims,
+            // A game server says itself that the points were earned, and its key shows that it is one.
+            Shown::ServiceKey(_) => return Ok((rule.clone(), Proof::Issuer)),
+        };
         let issuer_key = match shape.key_id() {
             Some(key_id) => self.issuer_keys.find(key_id).await?,
             None => None,
@@ -196,10 +220,11 @@ impl Gateway {
         update: ScoreUpdate,
         claim: Option<&KeyClaim>,
         respond_async: bool,
-    ) -> Result<HttpResponse, Refusal> {
+    ) -> Result<Accepted, Refusal> {
         let queue = &self.ports.queue;
         // A queue that does not outlive the process can promise nothing before the decision.
         let wait = if respond_async && queue.outlives_process() { Duration::ZERO } else { self.settings.submit_wait };
+        runtime::failpoint::reached("reserved");
         let started = Instant::now();
         let submitted = queue.submit(update.clone(), wait).await;
         let took = started.elapsed().as_secs_f64();
@@ -215,9 +240,7 @@ impl Gateway {
                 if let Some(claim) = claim {
                     self.ports.guard.release(claim).await;
                 }
-                let location = format!("/api/v1/score/updates/{}?board={}", update.action_id, update.board);
-                let body = UpdateAnswerJson::pending(&update.action_id, &update.board);
-                Ok(HttpResponse::Accepted().insert_header((LOCATION, location)).json(body))
+                Ok(Accepted::Pending { action_id: update.action_id, board: update.board })
             }
             // The reservation stays: the update may still land, and until it runs out a repeat is not a second one.
             Err(error) => {
@@ -236,17 +259,21 @@ impl Gateway {
     }
 
     /// Answers what the worker decided, and keeps the answer for the key, or gives the key back.
-    async fn settle(&self, answer: Answer, claim: Option<&KeyClaim>) -> Result<HttpResponse, Refusal> {
+    async fn settle(&self, answer: Answer, claim: Option<&KeyClaim>) -> Result<Accepted, Refusal> {
         let decided = self.decided(answer);
-        let Some(claim) = claim else { return decided.map(|applied| applied.respond()) };
-        match &decided {
-            Ok(applied) => self.ports.guard.keep_answer(claim, &applied.body).await,
-            Err(_) => self.ports.guard.release(claim).await,
+        runtime::failpoint::reached("answered");
+        if let Some(claim) = claim {
+            match &decided {
+                Ok(Accepted::Applied { body, .. }) => self.ports.guard.keep_answer(claim, body).await,
+                // A repeat of what is held hears of the review once there is one.
+                Ok(Accepted::Pending { .. }) | Err(_) => self.ports.guard.release(claim).await,
+            }
         }
-        decided.map(|applied| applied.respond())
+        runtime::failpoint::reached("kept");
+        decided
     }
 
-    fn decided(&self, answer: Answer) -> Result<Applied, Refusal> {
+    fn decided(&self, answer: Answer) -> Result<Accepted, Refusal> {
         match answer.outcome {
             Outcome::Applied { receipt, replayed } => {
                 if let Some(version) = receipt.version {
@@ -254,7 +281,7 @@ impl Gateway {
                 }
                 let body = serde_json::to_vec(&UpdateAnswerJson::applied(&receipt, answer.rank));
                 let body = body.map_err(|_| Refusal::internal())?;
-                Ok(Applied { body, replayed })
+                Ok(Accepted::Applied { body, replayed })
             }
             Outcome::Rejected { receipt, retry_after_s } => Err(self.rejected(&receipt, retry_after_s)),
             Outcome::DuplicateAction { receipt } => {
@@ -264,41 +291,60 @@ impl Gateway {
                 Err(refusal)
             }
             Outcome::KeyReused => Err(key_reused()),
+            // Recorded, and so promised: answered 202 also where a queue does not outlive its process.
+            Outcome::Quarantined { receipt } => {
+                Ok(Accepted::Pending { action_id: receipt.action_id, board: receipt.board })
+            }
         }
     }
 }
 
-/// The answer to a committed update: its body is kept byte for byte.
-struct Applied {
-    body: Vec<u8>,
-    replayed: bool,
+/// Who sends an update, as it was shown.
+pub(crate) enum Shown {
+    /// A player, by its token.
+    Token(Claims),
+    /// A trusted caller, by its service key, on behalf of this user.
+    ServiceKey(UserId),
 }
 
-impl Applied {
-    fn respond(self) -> HttpResponse {
-        if self.replayed { replayed(self.body) } else { HttpResponse::Ok().content_type(mime::JSON).body(self.body) }
+impl Shown {
+    fn actor(&self) -> Actor {
+        match self {
+            Self::Token(claims) => Actor::from(claims),
+            Self::ServiceKey(user) => Actor { user: *user, session: None },
+        }
     }
 }
 
-/// A first answer, again.
-fn replayed(body: Vec<u8>) -> HttpResponse {
-    HttpResponse::Ok().insert_header(("idempotent-replayed", "true")).content_type(mime::JSON).body(body)
+/// An update that was not refused.
+pub(crate) enum Accepted {
+    /// Committed: the JSON of the answer, which is kept byte for byte.
+    Applied { body: Vec<u8>, replayed: bool },
+    /// Durable, not yet decided, or held for a review: the receipt will tell.
+    Pending { action_id: ActionId, board: BoardId },
+}
+
+impl Accepted {
+    fn respond(self) -> HttpResponse {
+        match self {
+            Self::Applied { body, replayed } => {
+                let mut response = HttpResponse::Ok();
+                if replayed {
+                    response.insert_header(("idempotent-replayed", "true"));
+                }
+                response.content_type(mime::JSON).body(body)
+            }
+            Self::Pending { action_id, board } => {
+                let location = format!("/api/v1/score/updates/{action_id}?board={board}");
+                let body = UpdateAnswerJson::pending(&action_id, &board);
+                HttpResponse::Accepted().insert_header((LOCATION, location)).json(body)
+            }
+        }
+    }
 }
 
 mod mime {
     pub(super) const JSON: &str = "application/json";
-}
-
-fn log_security_event(refusal: &Refusal, user: Option<UserId>, address: &str) {
-    let user = user.map(|user| user.to_string());
-    tracing::warn!(
-        security_event = refusal.code.as_str(),
-        error.code = refusal.code.as_str(),
-        user_id = user,
-        client_address = address,
-        reason = %refusal.message,
-        "a score update was refused"
-    );
 }
 
 impl Gateway {
@@ -313,6 +359,8 @@ impl Gateway {
             ErrorCode::UnknownActionType => {
                 format!("board {} has no action type {}", receipt.board, receipt.action_type)
             }
+            ErrorCode::NotFound => "there is no such player".to_owned(),
+            TURNED_DOWN => "the action was held for review and turned down".to_owned(),
             _ => format!("the update was decided against: {code}"),
         };
         let mut refusal = Refusal::new(code, message);

@@ -6,7 +6,8 @@ use common::ids::SessionId;
 use futures_util::future::join_all;
 use http_edge::ApiError;
 use http_edge::body::json_object;
-use wire::json::{ErrorJson, OpenSessionJson};
+use http_edge::security_event;
+use wire::json::OpenSessionJson;
 
 use crate::app::Gateway;
 use crate::openapi::PasswordChangeBody;
@@ -17,8 +18,6 @@ const NOTED: usize = 100;
 /// `POST /api/v1/auth/password`
 #[utoipa::path(post, path = "/api/v1/auth/password", tag = "accounts", security(("bearer" = [])), request_body = PasswordChangeBody, responses(
     (status = 204, description = "The password is another one; all other sessions are over"),
-    (status = "4XX", description = "Refused", body = ErrorJson),
-    (status = "5XX", description = "Not available now", body = ErrorJson),
 ))]
 pub(crate) async fn change_password(
     gateway: web::Data<Gateway>,
@@ -32,27 +31,25 @@ pub(crate) async fn change_password(
     gateway.count(gateway.settings.limits.account_logins, claims.username.to_ascii_lowercase()).await?;
     let ended = gateway.ports.authority.change_password(claims.user, claims.session, current, new).await?;
     gateway.note_ended(&ended).await;
+    security_event::tell(&request, "password_changed");
     Ok(HttpResponse::NoContent().finish())
 }
 
 /// `POST /api/v1/auth/logout-all`
 #[utoipa::path(post, path = "/api/v1/auth/logout-all", tag = "accounts", security(("bearer" = [])), responses(
     (status = 204, description = "All sessions of the player are over, this one too"),
-    (status = "4XX", description = "Refused", body = ErrorJson),
-    (status = "5XX", description = "Not available now", body = ErrorJson),
 ))]
 pub(crate) async fn logout_all(gateway: web::Data<Gateway>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let claims = gateway.counted_claims(&request).await?;
     let ended = gateway.ports.authority.logout_all(claims.user).await?;
     gateway.note_ended(&ended).await;
+    security_event::tell(&request, "logout_all");
     Ok(HttpResponse::NoContent().finish())
 }
 
 /// `GET /api/v1/auth/sessions`
 #[utoipa::path(get, path = "/api/v1/auth/sessions", tag = "accounts", security(("bearer" = [])), responses(
     (status = 200, description = "The player's sessions that can still be refreshed, the newest first, at most 100", body = [OpenSessionJson]),
-    (status = "4XX", description = "Refused", body = ErrorJson),
-    (status = "5XX", description = "Not available now", body = ErrorJson),
 ))]
 pub(crate) async fn list(gateway: web::Data<Gateway>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let claims = gateway.counted_claims(&request).await?;

@@ -19,6 +19,7 @@ use uuid::Uuid;
 
 use crate::cors::Cors;
 use crate::refusal::{from_status, respond};
+use crate::security_event;
 
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -144,8 +145,9 @@ fn in_contract_shape(mut response: ServiceResponse, id: &RequestId, span: &traci
     let status = response.status();
     let is_json = response.headers().get("content-type").is_some_and(|v| v.as_bytes().starts_with(b"application/json"));
     if let Some(refusal) = refused.or_else(|| (status.as_u16() >= 400 && !is_json).then(|| from_status(status))) {
-        INSTRUMENTS.refusals.add(1, &[KeyValue::new("code", refusal.code.as_str())]);
+        count_refusal(&refusal);
         span.in_scope(|| tracing::debug!(error.code = refusal.code.as_str(), "refused: {}", refusal.message));
+        span.in_scope(|| security_event::tell_refusal(response.request(), &refusal));
         let allow = response.headers().get("allow").cloned();
         let request = response.request().clone();
         let mut answer = respond(&refusal, id.as_str());
@@ -162,14 +164,21 @@ fn in_contract_shape(mut response: ServiceResponse, id: &RequestId, span: &traci
     response
 }
 
+/// Counts a refusal by its code.
+pub(crate) fn count_refusal(refusal: &Refusal) {
+    INSTRUMENTS.refusals.add(1, &[KeyValue::new("code", refusal.code.as_str())]);
+}
+
 /// Headers that browsers heed (OWASP secure headers); the page sets its own, wider policy.
+pub(crate) const SECURITY_HEADERS: [(&str, &str); 4] = [
+    ("x-content-type-options", "nosniff"),
+    ("referrer-policy", "no-referrer"),
+    ("x-frame-options", "DENY"),
+    ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
+];
+
 fn secure(headers: &mut HeaderMap) {
-    for (name, value) in [
-        ("x-content-type-options", "nosniff"),
-        ("referrer-policy", "no-referrer"),
-        ("x-frame-options", "DENY"),
-        ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
-    ] {
+    for (name, value) in SECURITY_HEADERS {
         let name = HeaderName::from_static(name);
         if !headers.contains_key(&name) {
             headers.insert(name, HeaderValue::from_static(value));

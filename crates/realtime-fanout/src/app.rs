@@ -2,18 +2,15 @@
 
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::time::Duration;
 
 use actix_web::middleware::from_fn;
-use actix_web::{App, HttpServer, web};
+use actix_web::{App, web};
 use http_edge::request_scope::request_scope;
+use http_edge::server::{ArrivalLimits, ServerOptions, serve};
 use tokio_util::sync::CancellationToken;
 
 use crate::listener::tune_listener;
 use crate::state::FanoutState;
-
-/// How long a request's head may take to arrive.
-const REQUEST_HEAD_LIMIT: Duration = Duration::from_secs(15);
 
 /// Bytes that a connection collects before it writes; more would only be older states in front of newer ones.
 const WRITE_BUFFER: usize = 4 * 1024;
@@ -57,19 +54,21 @@ impl FanoutApp {
         }
         let state = web::Data::from(Arc::clone(&self.state));
         let origins = web::Data::new(self.state.settings.allowed_origins.clone());
-        let server = HttpServer::new(move || {
+        let proxies = web::Data::new(self.state.settings.trusted_proxies.clone());
+        let options = ServerOptions {
+            drain_s: SERVER_STOP_S,
+            write_buffer: WRITE_BUFFER,
+            arrival: ArrivalLimits::default(),
+            half_closed: false,
+        };
+        let server = serve(self.listener, options, move || {
             App::new()
                 .app_data(state.clone())
                 .app_data(origins.clone())
+                .app_data(proxies.clone())
                 .wrap(from_fn(request_scope))
                 .configure(crate::handshake::configure)
-        })
-        .client_request_timeout(REQUEST_HEAD_LIMIT)
-        .h1_write_buffer_size(WRITE_BUFFER)
-        .disable_signals()
-        .shutdown_timeout(SERVER_STOP_S)
-        .listen(self.listener)?
-        .run();
+        })?;
         let handle = server.handle();
         let stopper = async {
             stop.cancelled().await;

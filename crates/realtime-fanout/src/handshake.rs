@@ -1,13 +1,15 @@
-//! The opening of a socket: who may, what for, and from where on.
+//! The opening of a stream, as WebSocket or Server-Sent Events: who may, what for, and from where on.
 
 use std::rc::Rc;
 use std::sync::Arc;
 
 use actix_web::body::BoxBody;
+use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, SEC_WEBSOCKET_PROTOCOL};
 use actix_web::web::{Data, Payload, ServiceConfig};
-use actix_web::{FromRequest as _, HttpRequest, HttpResponse, dev, web};
+use actix_web::{FromRequest as _, HttpRequest, HttpResponse, HttpResponseBuilder, dev, web};
 use board_view::{Lookup, View};
-use common::error_code::{Details, ErrorCode, Refusal};
+use bytes::Bytes;
+use common::error_code::{ErrorCode, Refusal};
 use common::ids::BoardId;
 use common::state::StatePoint;
 use common::top_window::MAX_TOP;
@@ -15,82 +17,138 @@ use http_edge::ApiError;
 use http_edge::client_address::counted;
 use http_edge::query;
 
+use crate::encoding::Format;
 use crate::group::GroupKey;
 use crate::hub::Hub;
 use crate::inbound;
+use crate::private_stream::{attend, holder};
 use crate::state::FanoutState;
-use crate::stream_body::socket;
+use crate::stream_body::{Opening, SocketControl, StreamBody, socket};
 
 /// Where sockets are opened.
-const PATHS: [&str; 2] = ["/ws/scoreboard", "/api/v1/ws/scoreboard"];
+const SOCKET_PATHS: [&str; 2] = ["/ws/scoreboard", "/api/v1/ws/scoreboard"];
 
-/// The subprotocol that this node speaks.
-const SUBPROTOCOL: &str = "scoreboard.v1";
+/// Where Server-Sent Events are.
+const EVENTS_PATH: &str = "/api/v1/scoreboard/stream";
+
+/// The subprotocols that this node speaks; what a client offers first of them is taken.
+const SUBPROTOCOLS: [(&str, Format); 2] = [("scoreboard.v1", Format::Text), ("scoreboard.v1.delta", Format::Delta)];
 
 /// Lines of a leaderboard when a client does not say.
 const DEFAULT_LIMIT: usize = 10;
 
-/// How long a client over its limit should wait. A socket may close at any time.
-const RETRY_AFTER_S: u64 = 5;
+/// How long a browser's EventSource waits after a connection that ended without a goodbye.
+const GREETING: &[u8] = b"retry: 2000\n\n";
 
 /// Mounts the stream's paths, for every worker thread anew. `Data<FanoutState>` must be app data; `request_scope` of
 /// `http-edge` must be around, as on every public listener.
 pub fn configure(config: &mut ServiceConfig) {
     config.app_data(Rc::new(Hub::default()));
-    for path in PATHS {
-        config.service(web::resource(path).route(web::get().to(open)));
+    for path in SOCKET_PATHS {
+        config.service(web::resource(path).route(web::get().to(open_socket)));
     }
+    config.service(web::resource(EVENTS_PATH).route(web::get().to(open_events)));
 }
 
 struct Parameters {
     board: BoardId,
     limit: usize,
     since: Option<StatePoint>,
+    curve: bool,
 }
 
-async fn open(request: HttpRequest, payload: Payload, state: Data<FanoutState>) -> Result<HttpResponse, ApiError> {
-    let response = negotiated(&request).await?;
+async fn open_socket(
+    request: HttpRequest,
+    payload: Payload,
+    state: Data<FanoutState>,
+) -> Result<HttpResponse, ApiError> {
+    let (response, format) = negotiated(&request).await?;
     state.settings.allowed_origins.check(&request)?;
-    let Parameters { board, limit, since } = parameters(&request)?;
-    if state.is_draining() {
-        return Err(Refusal::unavailable().into());
+    let (body, control) = opened(&request, &state, format, parameters(&request)?, None).await?;
+    actix_web::rt::spawn(inbound::read(payload, control));
+    Ok(response.set_body(BoxBody::new(body)))
+}
+
+async fn open_events(request: HttpRequest, state: Data<FanoutState>) -> Result<HttpResponse, ApiError> {
+    state.settings.allowed_origins.check(&request)?;
+    let mut parameters = parameters(&request)?;
+    // What a browser sends by itself when it comes back is newer than what stands in the address.
+    let last_event = request.headers().get("last-event-id").and_then(|id| id.to_str().ok());
+    if let Some(last) = last_event.and_then(StatePoint::parse) {
+        parameters.since = Some(last);
     }
-    let view = known_view(&state, &board)?;
-    let address = counted(state.settings.trusted_proxies.client(&request));
-    let permit = state.sockets.admit(address).ok_or_else(too_many_sockets)?;
+    let greeting = Some(Bytes::from_static(GREETING));
+    let (body, _) = opened(&request, &state, Format::Sse, parameters, greeting).await?;
+    let response = events_response().body(body);
+    Ok(response.map_into_boxed_body())
+}
+
+fn events_response() -> HttpResponseBuilder {
+    let mut response = HttpResponse::Ok();
+    response
+        .insert_header((CONTENT_TYPE, "text/event-stream"))
+        .insert_header((CACHE_CONTROL, "no-cache"))
+        // nginx: pass every event on at once.
+        .insert_header(("x-accel-buffering", "no"));
+    response
+}
+
+/// Everything that is asked before a stream opens, and both halves of it.
+async fn opened(
+    request: &HttpRequest,
+    state: &FanoutState,
+    format: Format,
+    parameters: Parameters,
+    greeting: Option<Bytes>,
+) -> Result<(StreamBody, SocketControl), Refusal> {
+    let Parameters { board, limit, since, curve } = parameters;
+    if state.is_draining() {
+        return Err(Refusal::unavailable());
+    }
+    let view = known_view(state, &board)?;
+    let holder = holder(request, &state.tokens).await?;
+    let address = counted(state.settings.trusted_proxies.client(request));
+    let permit = state.sockets.admit(address, state.clock.now())?;
     let view = match &since {
-        Some(since) => caught_up(&state, view, since).await,
+        Some(since) => caught_up(state, view, since).await,
         None => view,
     };
-    // Nothing old is sent to whoever has seen just this state; anybody else starts with a snapshot.
-    let seen = since.filter(|since| since == view.state());
+    // Nothing old is sent to whoever has seen just this state; from another that is remembered the client is led on;
+    // anybody else starts with a snapshot.
+    let seen = since.filter(|since| since == view.state() || state.views.at(&board, since).is_some());
     let hub = request.app_data::<Rc<Hub>>().ok_or_else(Refusal::internal)?;
-    let group = hub.join(&state.groups, &GroupKey { board, limit }).ok_or_else(Refusal::unavailable)?;
-    let (body, control) = socket(group, seen, state.groups.metrics.clone(), permit);
-    actix_web::rt::spawn(inbound::read(payload, control));
-
-    Ok(response.set_body(BoxBody::new(body)))
+    let key = GroupKey { board: board.clone(), limit, curve };
+    let group = hub.join(&state.groups, &key).ok_or_else(Refusal::unavailable)?;
+    let (body, control) = socket(group, Opening { format, seen, greeting }, state.groups.metrics.clone(), permit);
+    if let Some(holder) = holder {
+        let feed = state.own_changes.join(&board, holder.claims.user);
+        actix_web::rt::spawn(attend(control.clone(), holder, feed, Arc::clone(&state.clock)));
+    }
+    Ok((body, control))
 }
 
 /// The `101` answer, by actix-ws: the handshake of RFC 6455 and the subprotocol. Its session and message stream are not
 /// used: the session's channel would keep old frames in front of slow readers, and the message stream waits for the
 /// whole of a frame whatever size it announces.
-async fn negotiated(request: &HttpRequest) -> Result<HttpResponse, Refusal> {
+async fn negotiated(request: &HttpRequest) -> Result<(HttpResponse, Format), Refusal> {
     let not_a_handshake = |error: actix_web::Error| {
         Refusal::new(ErrorCode::InvalidRequest, format!("this path takes WebSocket handshakes only: {error}"))
     };
     let nothing = Payload::from_request(request, &mut dev::Payload::None).await.map_err(not_a_handshake)?;
+    let names = SUBPROTOCOLS.map(|(name, _)| name);
     let (response, _session, _messages) =
-        actix_ws::handle_with_protocols(request, nothing, &[SUBPROTOCOL]).map_err(not_a_handshake)?;
-    Ok(response)
+        actix_ws::handle_with_protocols(request, nothing, &names).map_err(not_a_handshake)?;
+    let taken = response.headers().get(SEC_WEBSOCKET_PROTOCOL).and_then(|taken| taken.to_str().ok());
+    let format = SUBPROTOCOLS.iter().find(|(name, _)| taken == Some(*name)).map_or(Format::Text, |(_, format)| *format);
+    Ok((response, format))
 }
-
 fn parameters(request: &HttpRequest) -> Result<Parameters, Refusal> {
     Ok(Parameters {
         board: query::board(request)?,
         limit: query::number(request, "limit", DEFAULT_LIMIT, 1..=MAX_TOP)?,
         // A malformed one counts as none.
         since: query::value(request, "since")?.as_deref().and_then(StatePoint::parse),
+        curve: query::number(request, "curve", 0, 0..=1)? == 1,
     })
 }
 
@@ -109,11 +167,4 @@ async fn caught_up(state: &FanoutState, view: Arc<View>, since: &StatePoint) -> 
         return view;
     }
     state.views.reach(&view.board, since, state.settings.resume_wait).await.unwrap_or(view)
-}
-
-fn too_many_sockets() -> Refusal {
-    let mut refusal = Refusal::new(ErrorCode::RateLimited, "this address has as many open sockets as it may have")
-        .retry_after(RETRY_AFTER_S);
-    refusal.details = Details::Limit("address-sockets");
-    refusal
 }

@@ -1,18 +1,28 @@
 //! The sockets of one worker thread. Everything in here stays on that thread: no locks, and a tick is one wake across
 //! threads for all sockets of a group.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
+use std::future::poll_fn;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::task::Waker;
+use std::task::{Poll, Waker};
+use std::time::Duration;
 
+use bytes::Bytes;
+use slab::Slab;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
+use crate::encoding::Format;
 use crate::frames::FrameSet;
 use crate::group::{Group, GroupKey, Groups};
 use crate::metrics::{Metrics, Sent};
+
+/// How many sockets of a thread are told to go at a time, and for how long the others wait: 25,000 a second.
+const GOODBYES_AT_ONCE: usize = 500;
+const BETWEEN_GOODBYES: Duration = Duration::from_millis(20);
 
 /// The groups that somebody on this thread watches.
 #[derive(Default)]
@@ -25,9 +35,7 @@ impl Hub {
     pub(crate) fn join(&self, groups: &Arc<Groups>, key: &GroupKey) -> Option<Rc<LocalGroup>> {
         let mut local = self.groups.borrow_mut();
         // A group that said goodbye takes no newcomers.
-        if let Some(group) = local.get(key).and_then(Weak::upgrade).filter(|group| group.frames().bye.is_none()) {
-            // Versions that changed nothing visible woke nobody; a newcomer is to see the newest.
-            group.frames.replace(group.group.newest());
+        if let Some(group) = local.get(key).and_then(Weak::upgrade).filter(|group| group.shown().set.bye.is_none()) {
             return Some(group);
         }
         local.retain(|_, group| group.strong_count() > 0);
@@ -37,13 +45,42 @@ impl Hub {
     }
 }
 
+/// What sockets of a group on one thread may be given now.
+pub(crate) struct Shown {
+    pub(crate) set: Arc<FrameSet>,
+    /// The thread's own copies of what most sockets are given: counting references to one that all threads share costs
+    /// more than the copy.
+    steps: [OnceCell<(Sent, Bytes)>; Format::COUNT],
+}
+
+impl Shown {
+    fn new(set: Arc<FrameSet>) -> Rc<Self> {
+        Rc::new(Self { set, steps: Default::default() })
+    }
+
+    /// [`FrameSet::step`].
+    pub(crate) fn step(&self, format: Format) -> (Sent, Bytes) {
+        let copied = || {
+            let (sent, bytes) = self.set.step(format);
+            (sent, Bytes::copy_from_slice(&bytes))
+        };
+        self.steps[format as usize].get_or_init(copied).clone()
+    }
+}
+
 /// One group's sockets on one thread.
 pub(crate) struct LocalGroup {
+    /// Keeps the group's task running.
     group: Arc<Group>,
-    frames: RefCell<Arc<FrameSet>>,
-    /// Those who have everything and wait for more.
-    waiting: RefCell<HashMap<u64, Waker>>,
-    next_id: Cell<u64>,
+    shown: RefCell<Rc<Shown>>,
+    /// The sockets; a waker where one waits for news.
+    sockets: RefCell<Slab<Option<Waker>>>,
+    /// Sockets that have everything.
+    caught_up: Cell<usize>,
+    /// Sockets that were said to be behind.
+    behind: Cell<i64>,
+    /// Sockets that were told of a newer state than this thread shows.
+    held: RefCell<Vec<usize>>,
     sent: RefCell<SentCounts>,
     metrics: Arc<Metrics>,
     task: RefCell<Option<JoinHandle<()>>>,
@@ -61,10 +98,12 @@ impl LocalGroup {
     fn start(group: Arc<Group>, metrics: Arc<Metrics>) -> Rc<Self> {
         let mut newest = group.subscribe();
         let local = Rc::new(Self {
-            frames: RefCell::new(Arc::clone(&newest.borrow_and_update())),
+            shown: RefCell::new(Shown::new(Arc::clone(&newest.borrow_and_update()))),
             group,
-            waiting: RefCell::default(),
-            next_id: Cell::new(0),
+            sockets: RefCell::default(),
+            caught_up: Cell::new(0),
+            behind: Cell::new(0),
+            held: RefCell::default(),
             sent: RefCell::default(),
             metrics,
             task: RefCell::default(),
@@ -75,33 +114,48 @@ impl LocalGroup {
     }
 
     /// What a socket may be given now.
-    pub(crate) fn frames(&self) -> Arc<FrameSet> {
-        Arc::clone(&self.frames.borrow())
+    pub(crate) fn shown(&self) -> Rc<Shown> {
+        Rc::clone(&self.shown.borrow())
     }
 
-    /// A name for a new socket.
-    pub(crate) fn next_id(&self) -> u64 {
-        self.next_id.replace(self.next_id.get() + 1)
+    /// A place for a new socket.
+    pub(crate) fn enter(&self) -> usize {
+        self.sockets.borrow_mut().insert(None)
     }
 
-    /// Wakes a socket at the next news.
-    pub(crate) fn wait(&self, id: u64, waker: &Waker) {
-        let mut waiting = self.waiting.borrow_mut();
-        match waiting.get_mut(&id) {
-            Some(known) => known.clone_from(waker),
-            None => drop(waiting.insert(id, waker.clone())),
+    /// Wakes a socket at the next news; it has everything up to now. `told`: up to where it had everything before. Returns
+    /// what that is now.
+    pub(crate) fn wait(&self, id: usize, waker: &Waker, told: Option<u64>) -> Option<u64> {
+        let newest = Some(self.shown.borrow().set.told);
+        if told != newest {
+            self.caught_up.set(self.caught_up.get() + 1);
         }
+        if let Some(place) = self.sockets.borrow_mut().get_mut(id) {
+            match place {
+                Some(known) => known.clone_from(waker),
+                None => *place = Some(waker.clone()),
+            }
+        }
+        newest
     }
 
     /// Wakes one socket now.
-    pub(crate) fn wake(&self, id: u64) {
-        if let Some(waker) = self.waiting.borrow().get(&id) {
+    pub(crate) fn wake(&self, id: usize) {
+        if let Some(Some(waker)) = self.sockets.borrow().get(id) {
             waker.wake_by_ref();
         }
     }
 
-    pub(crate) fn leave(&self, id: u64) {
-        self.waiting.borrow_mut().remove(&id);
+    /// Wakes a socket at the next state, also at one that others need not hear of.
+    pub(crate) fn hold(&self, id: usize) {
+        self.held.borrow_mut().push(id);
+    }
+
+    pub(crate) fn leave(&self, id: usize, told: Option<u64>) {
+        if told == Some(self.shown.borrow().set.told) {
+            self.caught_up.set(self.caught_up.get() - 1);
+        }
+        self.sockets.borrow_mut().try_remove(id);
     }
 
     pub(crate) fn count(&self, event: Sent, bytes: usize) {
@@ -114,11 +168,47 @@ impl LocalGroup {
         self.sent.borrow_mut().conflated += 1;
     }
 
-    fn show(&self, frames: Arc<FrameSet>) {
-        self.frames.replace(frames);
+    /// Shows a set; whether sockets have to hear of it.
+    fn show(&self, set: Arc<FrameSet>) -> bool {
+        let before = self.shown.replace(Shown::new(set));
+        for id in self.held.take() {
+            self.wake(id);
+        }
+        if self.shown.borrow().set.told == before.set.told {
+            return false;
+        }
+        self.caught_up.set(0);
         self.hand_counts_on();
+        true
+    }
+
+    /// Wakes all sockets and waits until each was asked once.
+    async fn sweep(&self) {
+        let started = Instant::now();
         // Wakers only note that a task is to run; none runs in here.
-        self.waiting.borrow().values().for_each(Waker::wake_by_ref);
+        self.sockets.borrow().iter().filter_map(|(_, waker)| waker.as_ref()).for_each(Waker::wake_by_ref);
+        to_the_back_of_the_queue().await;
+        let took = started.elapsed();
+        self.group.swept(took);
+        self.metrics.tick_seconds.record(took.as_secs_f64(), &[]);
+        let behind = self.sockets.borrow().len().saturating_sub(self.caught_up.get());
+        self.note_behind(i64::try_from(behind).unwrap_or(i64::MAX));
+    }
+
+    /// Wakes the sockets in batches: their clients need not all see the end in the same moment.
+    async fn say_goodbye(&self) {
+        let ids: Vec<usize> = self.sockets.borrow().iter().map(|(id, _)| id).collect();
+        for batch in ids.chunks(GOODBYES_AT_ONCE) {
+            batch.iter().for_each(|id| self.wake(*id));
+            tokio::time::sleep(BETWEEN_GOODBYES).await;
+        }
+    }
+
+    fn note_behind(&self, behind: i64) {
+        let change = behind - self.behind.replace(behind);
+        if change != 0 {
+            self.metrics.behind.add(change, &[]);
+        }
     }
 
     fn hand_counts_on(&self) {
@@ -144,13 +234,35 @@ impl Drop for LocalGroup {
             task.abort();
         }
         self.hand_counts_on();
+        self.note_behind(0);
     }
+}
+
+/// Resolves when everything that is to run on this thread now has run: the thread's tasks take turns in the order in which
+/// they were woken.
+async fn to_the_back_of_the_queue() {
+    let mut waited = false;
+    poll_fn(|context| {
+        if std::mem::replace(&mut waited, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 async fn follow(local: Weak<LocalGroup>, mut newest: watch::Receiver<Arc<FrameSet>>) {
     while newest.changed().await.is_ok() {
         let Some(local) = local.upgrade() else { return };
-        let frames = Arc::clone(&newest.borrow_and_update());
-        local.show(frames);
+        let set = Arc::clone(&newest.borrow_and_update());
+        let bye = set.bye.is_some();
+        if local.show(set) {
+            if bye {
+                local.say_goodbye().await;
+            } else {
+                local.sweep().await;
+            }
+        }
     }
 }

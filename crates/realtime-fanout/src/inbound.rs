@@ -5,7 +5,7 @@ use actix_web::web::Payload;
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
 
-use crate::frames::{close, pong};
+use crate::encoding::{close, pong};
 use crate::stream_body::SocketControl;
 
 /// The largest message; a larger one closes the socket with 1009.

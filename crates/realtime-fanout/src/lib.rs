@@ -14,14 +14,19 @@
 //! [`tune_listener`], which also lets it end connections that make no progress.
 
 mod app;
+mod curve;
+mod encoding;
 mod frames;
 mod group;
 mod handshake;
 mod hub;
 mod inbound;
+mod list_ops;
 mod listener;
 mod metrics;
-mod moves;
+mod own_changes;
+mod pace;
+mod private_stream;
 mod settings;
 mod sockets;
 mod state;
@@ -31,4 +36,4 @@ pub use app::{FanoutApp, FanoutError};
 pub use handshake::configure;
 pub use listener::tune_listener;
 pub use settings::FanoutSettings;
-pub use state::FanoutState;
+pub use state::{FanoutPorts, FanoutState};

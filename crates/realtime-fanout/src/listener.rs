@@ -11,7 +11,7 @@ pub(crate) const EVICT_AFTER: Duration = Duration::from_secs(10);
 
 /// Bytes that a connection holds unsent before it counts as not writable: by default a reader that stalls swallows
 /// megabytes of states that are old when it comes back.
-const UNSENT_BYTES: u32 = 16 * 1024;
+const UNSENT_BYTES: u32 = 4 * 1024;
 
 /// Tunes a listener whose connections carry streams; accepted connections inherit it. A connection whose reader makes
 /// no progress for 10 s is ended by the kernel (`TCP_USER_TIMEOUT`, which also counts a window that stays closed): no

@@ -20,6 +20,12 @@ pub struct FanoutSettings {
     pub trusted_proxies: TrustedProxies,
     /// Open sockets per address on this node; 0 = no limit.
     pub sockets_per_address: u32,
+    /// Open sockets on this node; 0 = no limit.
+    pub sockets_per_node: u32,
+    /// Sockets that may be opened on this node within a second; 0 = no limit.
+    pub handshakes_per_second: u32,
+    /// How often the curve of a board is looked at, where somebody watches it.
+    pub curve: Duration,
     /// How long a client's claim to have seen a newer state than this node may hold its handshake up.
     pub resume_wait: Duration,
     /// How long sockets have to take their goodbye when the node drains.
@@ -34,6 +40,9 @@ impl Default for FanoutSettings {
             allowed_origins: AllowedOrigins::default(),
             trusted_proxies: TrustedProxies::default(),
             sockets_per_address: 100,
+            sockets_per_node: 50_000,
+            handshakes_per_second: 2_000,
+            curve: Duration::from_secs(5),
             resume_wait: Duration::from_secs(1),
             drain_limit: Duration::from_secs(5),
         }
@@ -53,6 +62,9 @@ impl FanoutSettings {
             allowed_origins: AllowedOrigins::new(settings.http.allowed_origins.clone()),
             trusted_proxies,
             sockets_per_address: settings.limits.address_sockets,
+            sockets_per_node: settings.limits.node_sockets,
+            handshakes_per_second: settings.limits.node_handshakes_per_second,
+            curve: Duration::from_millis(settings.stream.curve_ms),
             ..Self::default()
         })
     }

@@ -2,38 +2,79 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
+use common::clock::Timestamp;
+use common::error_code::{Details, ErrorCode, Refusal};
+use common::rate_limit::Quota;
 use parking_lot::Mutex;
+use runtime::rate_buckets::RateBuckets;
 use tokio::sync::watch;
 
 use crate::metrics::Metrics;
+use crate::settings::FanoutSettings;
+
+/// The limit of handshakes, as clients read it.
+const NODE_HANDSHAKES: &str = "node-handshakes";
+
+/// How long a client over its limit should wait. A socket may close at any time.
+const RETRY_AFTER_S: u64 = 5;
 
 /// The open sockets of a node.
 pub(crate) struct Sockets {
     limit_per_address: u32,
+    limit: u32,
+    /// Handshakes within a second.
+    rate: Quota,
+    handshakes: RateBuckets,
     by_address: Mutex<HashMap<String, u32>>,
     open: watch::Sender<usize>,
     metrics: Arc<Metrics>,
 }
 
 impl Sockets {
-    pub(crate) fn new(limit_per_address: u32, metrics: Arc<Metrics>) -> Arc<Self> {
-        Arc::new(Self { limit_per_address, by_address: Mutex::default(), open: watch::Sender::new(0), metrics })
+    pub(crate) fn new(settings: &FanoutSettings, metrics: Arc<Metrics>) -> Arc<Self> {
+        Arc::new(Self {
+            limit_per_address: settings.sockets_per_address,
+            limit: settings.sockets_per_node,
+            rate: Quota {
+                name: NODE_HANDSHAKES,
+                limit: settings.handshakes_per_second,
+                period: Duration::from_secs(1),
+            },
+            handshakes: RateBuckets::default(),
+            by_address: Mutex::default(),
+            open: watch::Sender::new(0),
+            metrics,
+        })
     }
 
-    /// Counts a socket in until the permit is dropped. `None` when its address has as many as it may.
-    pub(crate) fn admit(self: &Arc<Self>, address: String) -> Option<SocketPermit> {
+    /// Counts a socket in until the permit is dropped.
+    ///
+    /// # Errors
+    /// `rate_limited`, naming the limit, when the address or the node has as many as it may, or too many open at once.
+    pub(crate) fn admit(self: &Arc<Self>, address: String, now: Timestamp) -> Result<SocketPermit, Refusal> {
+        if self.limit > 0 && self.open() >= self.limit as usize {
+            return Err(over("node-sockets", "this node has as many open sockets as it may have", RETRY_AFTER_S));
+        }
         {
             let mut by_address = self.by_address.lock();
-            let open = by_address.entry(address.clone()).or_default();
-            if self.limit_per_address > 0 && *open >= self.limit_per_address {
-                return None;
+            let open = by_address.get(&address).copied().unwrap_or(0);
+            if self.limit_per_address > 0 && open >= self.limit_per_address {
+                let message = "this address has as many open sockets as it may have";
+                return Err(over("address-sockets", message, RETRY_AFTER_S));
             }
-            *open += 1;
+            // Last, so that one address over its limit takes nothing from the others.
+            if self.handshakes.take(self.rate, "", now).is_some_and(|allowance| !allowance.allowed) {
+                // Those who come back together are spread.
+                let wait_s = rand::random_range(1..=3);
+                return Err(over(NODE_HANDSHAKES, "too many sockets are being opened on this node", wait_s));
+            }
+            *by_address.entry(address.clone()).or_default() += 1;
         }
         self.open.send_modify(|open| *open += 1);
         self.metrics.sockets.add(1, &[]);
-        Some(SocketPermit { sockets: Arc::clone(self), address })
+        Ok(SocketPermit { sockets: Arc::clone(self), address })
     }
 
     pub(crate) fn open(&self) -> usize {
@@ -45,6 +86,12 @@ impl Sockets {
         // The sender lives as long as `self`, so this cannot fail.
         let _ = self.open.subscribe().wait_for(|open| *open == 0).await;
     }
+}
+
+fn over(limit: &'static str, message: &str, retry_after_s: u64) -> Refusal {
+    let mut refusal = Refusal::new(ErrorCode::RateLimited, message).retry_after(retry_after_s);
+    refusal.details = Details::Limit(limit);
+    refusal
 }
 
 /// One open socket.
@@ -73,21 +120,49 @@ impl Drop for SocketPermit {
 mod tests {
     use super::*;
 
+    const NOW: Timestamp = Timestamp::from_millis(0);
+
+    fn sockets(per_address: u32, per_node: u32, per_second: u32) -> Arc<Sockets> {
+        let settings = FanoutSettings {
+            sockets_per_address: per_address,
+            sockets_per_node: per_node,
+            handshakes_per_second: per_second,
+            ..FanoutSettings::default()
+        };
+        Sockets::new(&settings, Arc::new(Metrics::new()))
+    }
+
+    fn refused(sockets: &Arc<Sockets>, address: &str, now: Timestamp) -> Option<Details> {
+        sockets.admit(address.into(), now).err().map(|refusal| refusal.details)
+    }
+
     #[test]
     fn an_address_has_its_limit_and_gets_places_back() {
-        let sockets = Sockets::new(2, Arc::new(Metrics::new()));
-        let (first, _second) = (sockets.admit("a".into()).unwrap(), sockets.admit("a".into()).unwrap());
-        assert!(sockets.admit("a".into()).is_none());
-        assert!(sockets.admit("b".into()).is_some(), "another address has its own");
+        let sockets = sockets(2, 0, 0);
+        let (first, _second) = (sockets.admit("a".into(), NOW).unwrap(), sockets.admit("a".into(), NOW).unwrap());
+        assert_eq!(refused(&sockets, "a", NOW), Some(Details::Limit("address-sockets")));
+        assert_eq!(refused(&sockets, "b", NOW), None, "another address has its own");
         drop(first);
-        assert!(sockets.admit("a".into()).is_some());
+        assert_eq!(refused(&sockets, "a", NOW), None);
         assert_eq!(sockets.open(), 1);
     }
 
     #[test]
+    fn a_node_has_its_limit_and_takes_only_so_many_in_a_second() {
+        let sockets = sockets(0, 3, 4);
+        let open: Vec<_> = (0..3).map(|_| sockets.admit("a".into(), NOW).unwrap()).collect();
+        assert_eq!(refused(&sockets, "b", NOW), Some(Details::Limit("node-sockets")));
+        drop(open);
+        assert_eq!(refused(&sockets, "a", NOW), None);
+        assert_eq!(refused(&sockets, "b", NOW), Some(Details::Limit("node-handshakes")));
+        assert_eq!(refused(&sockets, "b", NOW.plus_millis(250)), None);
+        assert!(sockets.by_address.lock().is_empty());
+    }
+
+    #[test]
     fn zero_is_no_limit() {
-        let sockets = Sockets::new(0, Arc::new(Metrics::new()));
-        let all: Vec<_> = (0..1000).filter_map(|_| sockets.admit("a".into())).collect();
+        let sockets = sockets(0, 0, 0);
+        let all: Vec<_> = (0..1000).filter_map(|_| sockets.admit("a".into(), NOW).ok()).collect();
         assert_eq!((all.len(), sockets.open()), (1000, 1000));
         drop(all);
         assert!(sockets.by_address.lock().is_empty());

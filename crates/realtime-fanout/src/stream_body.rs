@@ -1,4 +1,4 @@
-//! A socket's outgoing half, as the body of its `101` answer: asked for bytes whenever the connection can take some,
+//! A socket's outgoing half, as the body of its answer: asked for bytes whenever the connection can take some,
 //! it gives the one frame that leads to the newest state.
 
 use std::cell::{Cell, RefCell};
@@ -8,37 +8,50 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use actix_http::ws::CloseCode;
 use actix_web::body::{BodySize, MessageBody};
 use bytes::Bytes;
 use common::state::StatePoint;
 use tokio::sync::Notify;
 use tokio::time::Instant;
+use wire::frames::{Frame, OwnChangeJson};
 
-use crate::frames::{FrameSet, goodbye};
-use crate::hub::LocalGroup;
+use crate::encoding::{Format, close};
+use crate::frames::{Event, FrameSet, Lead};
+use crate::hub::{LocalGroup, Shown};
 use crate::listener::EVICT_AFTER;
 use crate::metrics::{Metrics, Sent};
+use crate::own_changes::OwnChange;
 use crate::sockets::SocketPermit;
 
 /// What both halves of a socket know of each other. On one thread.
 struct Shared {
-    id: u64,
+    id: usize,
     group: Rc<LocalGroup>,
     /// The answer to the newest ping; earlier ones need none (RFC 6455, section 5.5.3).
     pong: RefCell<Option<Bytes>>,
     /// The last frame.
     close: RefCell<Option<Bytes>>,
-    client_left: Cell<bool>,
-    body_gone: Notify,
+    /// Nothing is to be sent any more.
+    over: Cell<bool>,
+    format: Format,
+    /// What a token holder is to hear of itself.
+    own: Cell<Option<OwnChange>>,
+    is_gone: Cell<bool>,
+    gone: Notify,
 }
 
-/// The reading half's hold on the writing one.
+/// What others hold of the writing half.
+#[derive(Clone)]
 pub(crate) struct SocketControl(Rc<Shared>);
 
 impl SocketControl {
     /// Resolves when nothing is written any more.
     pub(crate) async fn gone(&self) {
-        self.0.body_gone.notified().await;
+        // On one thread: nothing can happen between the question and the wait.
+        if !self.0.is_gone.get() {
+            self.0.gone.notified().await;
+        }
     }
 
     pub(crate) fn pong(&self, frame: Bytes) {
@@ -52,7 +65,22 @@ impl SocketControl {
     }
 
     pub(crate) fn client_left(&self) {
-        self.0.client_left.set(true);
+        self.0.over.set(true);
+        self.0.group.wake(self.0.id);
+    }
+
+    /// Ends the stream: a WebSocket with this code.
+    pub(crate) fn end(&self, code: CloseCode, reason: &str) {
+        match self.0.format {
+            Format::Text | Format::Delta => self.close(close(code, reason)),
+            Format::Sse => self.client_left(),
+        }
+    }
+
+    /// The token holder's newest change; one that was not taken yet is forgotten for it.
+    pub(crate) fn own_change(&self, change: OwnChange) {
+        let before = self.0.own.get().map_or(change.previous_rank, |untold| untold.previous_rank);
+        self.0.own.set(Some(OwnChange { previous_rank: before, ..change }));
         self.0.group.wake(self.0.id);
     }
 }
@@ -60,10 +88,21 @@ impl SocketControl {
 /// The writing half.
 pub(crate) struct StreamBody {
     shared: Rc<Shared>,
+    format: Format,
+    /// No event may carry a lower version.
+    floor: u64,
     /// The newest state that the client was given; `None` before the first snapshot.
     seen: Option<StatePoint>,
+    /// It was given its first state, or stood at the newest when it came.
+    answered: bool,
+    /// What stands before everything else.
+    greeting: Option<Bytes>,
     beat: u64,
+    curves: u64,
+    /// Up to where it has everything that it was told of.
+    told: Option<u64>,
     history: u64,
+    repaired: u64,
     told_stale: bool,
     ended: bool,
     asked_at: Instant,
@@ -71,27 +110,46 @@ pub(crate) struct StreamBody {
     _permit: SocketPermit,
 }
 
-/// A socket in `group` whose client has seen `seen`: both halves.
+/// What a socket is opened with.
+pub(crate) struct Opening {
+    pub(crate) format: Format,
+    /// What its client has seen, if it can be led on from there.
+    pub(crate) seen: Option<StatePoint>,
+    pub(crate) greeting: Option<Bytes>,
+}
+
+/// A socket in `group`: both halves.
 pub(crate) fn socket(
     group: Rc<LocalGroup>,
-    seen: Option<StatePoint>,
+    opening: Opening,
     metrics: Arc<Metrics>,
     permit: SocketPermit,
 ) -> (StreamBody, SocketControl) {
-    let frames = group.frames();
+    let Opening { format, seen, greeting } = opening;
+    let set = Arc::clone(&group.shown().set);
     let shared = Rc::new(Shared {
-        id: group.next_id(),
+        id: group.enter(),
         group,
         pong: RefCell::default(),
         close: RefCell::default(),
-        client_left: Cell::new(false),
-        body_gone: Notify::new(),
+        over: Cell::new(false),
+        format,
+        own: Cell::new(None),
+        is_gone: Cell::new(false),
+        gone: Notify::new(),
     });
     let body = StreamBody {
         shared: Rc::clone(&shared),
+        format,
+        floor: 0,
+        answered: seen.as_ref() == Some(set.state()),
         seen,
-        beat: frames.beat,
-        history: frames.history,
+        greeting,
+        beat: set.beat,
+        curves: 0,
+        told: None,
+        history: set.history,
+        repaired: set.repaired,
         told_stale: false,
         ended: false,
         asked_at: Instant::now(),
@@ -104,6 +162,9 @@ pub(crate) fn socket(
 impl StreamBody {
     /// The next bytes, if the client lacks something.
     fn next_bytes(&mut self) -> Option<Bytes> {
+        if let Some(greeting) = self.greeting.take() {
+            return Some(greeting);
+        }
         if let Some(pong) = self.shared.pong.take() {
             return Some(pong);
         }
@@ -111,13 +172,14 @@ impl StreamBody {
             self.ended = true;
             return Some(close);
         }
-        let frames = self.shared.group.frames();
-        let (event, bytes) = self.next_frame(&frames)?;
+        let shown = self.shared.group.shown();
+        let (event, bytes) = self.next_frame(&shown)?;
         self.shared.group.count(event, bytes.len());
         Some(bytes)
     }
 
-    fn next_frame(&mut self, frames: &FrameSet) -> Option<(Sent, Bytes)> {
+    fn next_frame(&mut self, shown: &Shown) -> Option<Event> {
+        let frames = &*shown.set;
         if let Some(bye) = frames.bye {
             return Some(self.goodbye(bye.reason, rand::random_range(0..=bye.window_ms)));
         }
@@ -125,51 +187,95 @@ impl StreamBody {
         if frames.history != self.history {
             return Some(self.goodbye("the board was restored", rand::random_range(0..=1_000)));
         }
-        if self.told_stale && frames.stale().is_none() {
-            self.told_stale = false;
-            return Some(self.given(frames, Sent::Snapshot, frames.snapshot()));
+        let newest = frames.state().version.0;
+        // What the player heard of itself may be newer than what this thread was told of the board: that follows.
+        if newest < self.floor {
+            self.shared.group.hold(self.shared.id);
+            return None;
         }
-        if let Some(frame) = self.next_state(frames) {
+        if let Some(own) = self.shared.own.get().filter(|own| own.version <= newest) {
+            self.shared.own.set(None);
+            return Some(self.own_change(frames, own));
+        }
+        if self.told_stale && !frames.is_stale() {
+            self.told_stale = false;
+            return Some(self.given(frames, Sent::Snapshot, frames.snapshot(self.format)));
+        }
+        if let Some(frame) = self.next_state(shown) {
             return Some(frame);
         }
-        if let Some(stale) = frames.stale().filter(|_| !self.told_stale) {
+        if frames.is_stale() && !self.told_stale {
             self.told_stale = true;
-            return Some((Sent::Stale, stale.clone()));
+            return Some((Sent::Stale, frames.stale(self.format)));
+        }
+        if frames.curves != self.curves {
+            self.curves = frames.curves;
+            if let Some(curve) = frames.curve(self.format) {
+                self.floor = newest;
+                return Some((Sent::Curve, curve));
+            }
         }
         if frames.beat > self.beat {
-            return Some(self.given(frames, Sent::Heartbeat, frames.heartbeat()));
+            return Some(self.given(frames, Sent::Heartbeat, frames.heartbeat(self.format)));
         }
-        None
+        // Everything else was given, so whatever comes next is newer.
+        self.shared.own.take().map(|own| self.own_change(frames, own))
     }
 
-    /// The update if the client stands right before it, else the snapshot; nothing if it sees the list as it is.
-    fn next_state(&mut self, frames: &FrameSet) -> Option<(Sent, Bytes)> {
-        let (event, bytes) = match &self.seen {
-            Some(seen) if frames.is_shown_by(seen) => return None,
-            // It has seen a newer state than this node's frames show yet.
-            Some(seen) if seen.epoch == frames.state().epoch && seen.version > frames.state().version => return None,
-            Some(seen) => match frames.update_for(seen) {
-                Some(update) => (Sent::Update, update),
-                None => {
+    /// The client was given states up to its floor; a change that is told later than that says so.
+    fn own_change(&mut self, frames: &FrameSet, own: OwnChange) -> Event {
+        self.floor = self.floor.max(own.version);
+        let json = OwnChangeJson {
+            board: frames.board().as_str(),
+            version: self.floor,
+            new_score: own.score,
+            rank: own.rank,
+            previous_rank: own.previous_rank,
+        };
+        (Sent::Me, self.format.encode(&Frame::Me(json), None))
+    }
+
+    /// What leads to the newest state; nothing if the client sees the list as it is.
+    fn next_state(&mut self, shown: &Shown) -> Option<Event> {
+        let frames = &*shown.set;
+        let lead = match &self.seen {
+            Some(_) if frames.repaired != self.repaired => Lead::Snapshot,
+            Some(seen) => frames.lead(seen, self.format, !self.answered),
+            None => Lead::Snapshot,
+        };
+        let (event, bytes) = match lead {
+            Lead::Nothing => return None,
+            Lead::Step => shown.step(self.format),
+            other => {
+                if self.answered {
                     self.shared.group.count_conflated();
-                    (Sent::Snapshot, frames.snapshot())
                 }
-            },
-            None => (Sent::Snapshot, frames.snapshot()),
+                match other {
+                    Lead::Frame(event, bytes) => (event, bytes),
+                    _ => (Sent::Snapshot, frames.snapshot(self.format)),
+                }
+            }
         };
         Some(self.given(frames, event, bytes))
     }
 
     /// The client stands where the frames do; whatever it was given is traffic, so no heartbeat follows at once.
-    fn given(&mut self, frames: &FrameSet, event: Sent, bytes: Bytes) -> (Sent, Bytes) {
-        self.seen = Some(frames.state().clone());
+    fn given(&mut self, frames: &FrameSet, event: Sent, bytes: Bytes) -> Event {
+        let state = frames.state();
+        self.floor = state.version.0;
+        match &mut self.seen {
+            Some(seen) if seen.epoch == state.epoch => seen.version = state.version,
+            seen => *seen = Some(state.clone()),
+        }
+        self.answered = true;
         self.beat = frames.beat;
+        self.repaired = frames.repaired;
         (event, bytes)
     }
 
-    fn goodbye(&mut self, reason: &str, reconnect_in_ms: u64) -> (Sent, Bytes) {
+    fn goodbye(&mut self, reason: &str, reconnect_in_ms: u64) -> Event {
         self.ended = true;
-        (Sent::Bye, goodbye(reason, reconnect_in_ms))
+        (Sent::Bye, self.format.goodbye(reason, reconnect_in_ms))
     }
 }
 
@@ -183,24 +289,25 @@ impl MessageBody for StreamBody {
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Infallible>>> {
         let this = self.get_mut();
         this.asked_at = Instant::now();
-        if this.ended || this.shared.client_left.get() {
+        if this.ended || this.shared.over.get() {
             this.ended = true;
             return Poll::Ready(None);
         }
         if let Some(bytes) = this.next_bytes() {
             return Poll::Ready(Some(Ok(bytes)));
         }
-        this.shared.group.wait(this.shared.id, context.waker());
+        this.told = this.shared.group.wait(this.shared.id, context.waker(), this.told);
         Poll::Pending
     }
 }
 
 impl Drop for StreamBody {
     fn drop(&mut self) {
-        self.shared.group.leave(self.shared.id);
-        self.shared.body_gone.notify_one();
-        let frames = self.shared.group.frames();
-        let behind = self.seen.as_ref().is_none_or(|seen| !frames.is_shown_by(seen));
+        self.shared.group.leave(self.shared.id, self.told);
+        self.shared.is_gone.set(true);
+        self.shared.gone.notify_waiters();
+        let shown = self.shared.group.shown();
+        let behind = self.seen.as_ref().is_none_or(|seen| !shown.set.is_shown_by(seen));
         // Had something to give and was not asked for it: the reader had stopped.
         if !self.ended && behind && self.asked_at.elapsed() > EVICT_AFTER / 2 {
             self.metrics.evicted.add(1, &[]);

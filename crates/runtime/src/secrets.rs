@@ -14,7 +14,8 @@
 //! DIR/gateway/jwt-<kid>.pub.pem     verify access tokens before auth was asked
 //! DIR/realtime-fanout/service-key, jwt-<kid>.pub.pem
 //! DIR/score-worker/                 nothing secret
-//! DIR/<caller>/service-key          a game server's, shown to auth (`scoreboard key caller create`)
+//! DIR/gateway/caller-<name>.score   the SHA-256 of a caller's service key: it may move and read scores; .admin: administer
+//! DIR/<caller>/service-key          a game server's, shown to auth and gateways (`scoreboard key caller create`)
 //! ```
 //!
 //! Flat, because a Kubernetes secret is: `kubectl create secret generic … --from-file=DIR/auth` takes it as it is.
@@ -40,7 +41,8 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
-pub use callers::{create_caller, is_valid_caller};
+use callers::read_gateway_callers;
+pub use callers::{GatewayCaller, Permission, ServiceKeyHash, create_caller, is_valid_caller};
 pub use error::SecretsError;
 use files::Place;
 pub use init::{InitReport, init};
@@ -224,6 +226,8 @@ pub struct GatewaySecrets {
     pub service_key: ServiceKey,
     /// Verify access tokens; auth's own list replaces them once it was asked.
     pub verification_keys: Vec<VerificationKey>,
+    /// Who may call it by gRPC, by name.
+    pub callers: Vec<GatewayCaller>,
 }
 
 impl GatewaySecrets {
@@ -237,6 +241,7 @@ impl GatewaySecrets {
             signing_masters: SigningMasters::read(root, &dir)?,
             service_key: read_service_key(root, &dir.join(SERVICE_KEY))?,
             verification_keys: KeyRing::read(root, &dir)?.verification_keys(),
+            callers: read_gateway_callers(root, &dir)?,
         })
     }
 }

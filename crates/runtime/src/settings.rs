@@ -195,8 +195,14 @@ pub struct Limits {
     pub address_reads_per_minute: u32,
     /// Open sockets per address, per node.
     pub address_sockets: u32,
+    /// Open sockets per node.
+    pub node_sockets: u32,
+    /// Sockets opened per second and node.
+    pub node_handshakes_per_second: u32,
     /// Login attempts per account and minute.
     pub logins_per_account_per_minute: u32,
+    /// Calls of a trusted caller by gRPC per minute, per node; each update of a batch is one.
+    pub caller_calls_per_minute: u32,
 }
 
 /// How the gateway submits.
@@ -215,6 +221,13 @@ pub struct Worker {
     pub linger_ms: u64,
     /// The most messages that are taken and not yet acknowledged.
     pub prefetch: u16,
+    /// An action is held for a review when its player's gain in the window is so many spreads above the median of the
+    /// board (a robust z-score of the logarithm); 0 holds nothing.
+    pub suspicion_threshold: f64,
+    /// The window, seconds.
+    pub suspicion_window_s: u32,
+    /// Nothing is held while fewer players than this gained anything in the window.
+    pub suspicion_min_players: usize,
 }
 
 /// The live stream.
@@ -222,6 +235,8 @@ pub struct Worker {
 pub struct Stream {
     /// The shortest time between two frames of a board, milliseconds.
     pub tick_ms: u64,
+    /// How often a board's curve of scores is sent to those who watch it, milliseconds.
+    pub curve_ms: u64,
     /// Where the page finds the stream when it is on another origin.
     #[serde(default)]
     pub public_url: Option<String>,

@@ -289,11 +289,14 @@ fn answer(update: &ScoreUpdate, outcome: Outcome, positions: &Positions) -> Answ
 fn applied(outcome: &Outcome) -> Option<(&BoardId, Version, bool)> {
     match outcome {
         Outcome::Applied { receipt, replayed } => Some((&receipt.board, receipt.version?, *replayed)),
-        Outcome::Rejected { .. } | Outcome::DuplicateAction { .. } | Outcome::KeyReused => None,
+        Outcome::Rejected { .. }
+        | Outcome::DuplicateAction { .. }
+        | Outcome::KeyReused
+        | Outcome::Quarantined { .. } => None,
     }
 }
 
-fn holds(change: &BoardChange, board: &BoardId, version: Version) -> bool {
+pub(crate) fn holds(change: &BoardChange, board: &BoardId, version: Version) -> bool {
     change.board == *board && change.from < version && version <= change.to
 }
 

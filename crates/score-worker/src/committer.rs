@@ -16,6 +16,7 @@ use runtime::exit::causes;
 use tokio_util::sync::CancellationToken;
 
 use crate::settings::{WorkerPorts, WorkerSettings};
+use crate::suspicion::Suspicion;
 
 /// Lost races that are tried again at once; one more, and the batch is split.
 const CONFLICTS_AT_ONCE: u32 = 4;
@@ -24,6 +25,7 @@ pub(crate) struct Committer {
     pub(crate) ports: WorkerPorts,
     pub(crate) settings: WorkerSettings,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) suspicion: Arc<Suspicion>,
 }
 
 /// Why a range of a batch was not applied.
@@ -87,9 +89,13 @@ impl Committer {
         let mut backoff = Backoff::reconnect();
         let (mut attempts, mut conflicts): (u32, u32) = (0, 0);
         loop {
-            let attempt = self.ports.ledger.apply_batch(updates, self.clock.now());
+            runtime::failpoint::reached("published");
+            let now = self.clock.now();
+            let watch = self.suspicion.watch(updates, now);
+            let attempt = self.ports.ledger.apply_watched(updates, &watch, now);
             let error = match tokio::time::timeout(self.settings.commit_bound, attempt).await {
                 Ok(Ok(applied)) => {
+                    self.suspicion.committed(updates, &applied);
                     if attempts > CONFLICTS_AT_ONCE {
                         tracing::info!(attempts, updates = updates.len(), "the ledger takes work again");
                     }

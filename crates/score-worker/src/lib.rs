@@ -22,7 +22,8 @@ mod projector;
 pub mod rebuild;
 mod repairs;
 mod settings;
+mod suspicion;
 mod worker;
 
-pub use settings::{WorkerPorts, WorkerSettings};
+pub use settings::{SuspicionSettings, WorkerPorts, WorkerSettings};
 pub use worker::ScoreWorker;

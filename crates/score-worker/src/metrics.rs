@@ -25,7 +25,7 @@ impl Metrics {
             updates: meter
                 .u64_counter("scoreboard_updates")
                 .with_description(
-                    "Updates decided, by result: applied, replayed, dead_lettered or the code of a refusal",
+                    "Updates decided, by result: applied, replayed, quarantined, dead_lettered or the code of a refusal",
                 )
                 .build(),
             batch_size: meter
@@ -90,5 +90,6 @@ fn result_of(outcome: &Outcome) -> &'static str {
         },
         Outcome::DuplicateAction { .. } => "duplicate_action",
         Outcome::KeyReused => "idempotency_key_reused",
+        Outcome::Quarantined { .. } => "quarantined",
     }
 }

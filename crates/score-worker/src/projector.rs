@@ -1,13 +1,15 @@
 //! Repairs what the steps after a commit could not do: indexes that are behind, changes that nobody heard of.
-//! Compares every board at the start and once a minute, so that nothing has to be remembered across restarts.
+//! Compares every board at the start and once a minute, so that nothing has to be remembered across restarts, and every
+//! board that came to rest: somebody beside the workers may have moved it.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
 
 use common::ids::BoardId;
 use common::ports::Event;
 use common::standing::BoardChange;
-use common::state::{BoardHead, Version};
+use common::state::{BoardHead, StatePoint, Version};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use runtime::backoff::Backoff;
@@ -27,6 +29,26 @@ pub(crate) struct Projector {
     pub(crate) metrics: Arc<Metrics>,
 }
 
+/// What the look before saw of a board.
+#[derive(Default)]
+struct Looked {
+    state: Option<StatePoint>,
+    /// It was compared while it stood there.
+    compared: bool,
+}
+
+impl Looked {
+    /// Whether a board has come to rest where it was not compared yet. While one moves, the moves bring its index along.
+    fn rests_at(&mut self, state: StatePoint) -> bool {
+        if self.state.as_ref() != Some(&state) {
+            // What was seen first is compared by the first sweep.
+            *self = Self { compared: self.state.is_none(), state: Some(state) };
+            return false;
+        }
+        !std::mem::replace(&mut self.compared, true)
+    }
+}
+
 impl Projector {
     /// Works until `stop`. What is left undone then is found by the next start's comparison.
     pub(crate) async fn run(&self, stop: CancellationToken) {
@@ -39,14 +61,23 @@ impl Projector {
 
     async fn compare_regularly(&self) {
         let mut backoff = Backoff::reconnect();
+        let mut boards: HashMap<BoardId, Looked> = HashMap::new();
+        let mut swept: Option<Instant> = None;
         loop {
             match self.bounded(async { Ok(self.ports.truth.heads().await?) }).await {
                 Ok(heads) => {
                     backoff.reset();
-                    for head in heads {
-                        self.repairs.projection(&head.board);
+                    let sweep = swept.is_none_or(|at| at.elapsed() >= self.settings.sweep_interval);
+                    if sweep {
+                        swept = Some(Instant::now());
                     }
-                    tokio::time::sleep(self.settings.sweep_interval).await;
+                    for head in heads {
+                        let looked = boards.entry(head.board.clone()).or_default();
+                        if looked.rests_at(head.state) || sweep {
+                            self.repairs.projection(&head.board);
+                        }
+                    }
+                    tokio::time::sleep(self.settings.look_interval.min(self.settings.sweep_interval)).await;
                 }
                 Err(error) => {
                     let wait = backoff.next_wait();

@@ -20,6 +20,23 @@ pub struct WorkerPorts {
     pub events: Arc<dyn EventBus>,
 }
 
+/// When an action is held because its player gains points far faster than the others.
+#[derive(Clone, Debug)]
+pub struct SuspicionSettings {
+    /// The robust z-score above which an action is held; 0 holds nothing.
+    pub threshold: f64,
+    /// How far back gains are compared.
+    pub window: Duration,
+    /// Nothing is held while fewer players than this gained anything in the window.
+    pub min_players: usize,
+}
+
+impl Default for SuspicionSettings {
+    fn default() -> Self {
+        Self { threshold: 4.5, window: Duration::from_secs(60), min_players: 50 }
+    }
+}
+
 /// The bounds of a worker.
 #[derive(Clone, Debug)]
 pub struct WorkerSettings {
@@ -39,6 +56,10 @@ pub struct WorkerSettings {
     pub page_rows: usize,
     /// Boards that are repaired at the same time.
     pub concurrent_repairs: usize,
+    /// How often boards that came to rest are compared: who moves a board beside the workers (a review) is noticed.
+    pub look_interval: Duration,
+    /// When actions are held.
+    pub suspicion: SuspicionSettings,
 }
 
 impl Default for WorkerSettings {
@@ -52,6 +73,8 @@ impl Default for WorkerSettings {
             sweep_interval: Duration::from_secs(60),
             page_rows: 2_000,
             concurrent_repairs: 4,
+            look_interval: Duration::from_secs(1),
+            suspicion: SuspicionSettings::default(),
         }
     }
 }
@@ -59,6 +82,11 @@ impl Default for WorkerSettings {
 impl From<&runtime::settings::Worker> for WorkerSettings {
     fn from(worker: &runtime::settings::Worker) -> Self {
         let linger = Duration::from_millis(worker.linger_ms);
-        Self { max_updates: worker.max_batch, linger, ..Self::default() }
+        let suspicion = SuspicionSettings {
+            threshold: worker.suspicion_threshold,
+            window: Duration::from_secs(worker.suspicion_window_s.into()),
+            min_players: worker.suspicion_min_players,
+        };
+        Self { max_updates: worker.max_batch, linger, suspicion, ..Self::default() }
     }
 }

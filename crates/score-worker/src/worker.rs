@@ -19,6 +19,7 @@ use crate::metrics::Metrics;
 use crate::projector::Projector;
 use crate::repairs::Repairs;
 use crate::settings::{WorkerPorts, WorkerSettings};
+use crate::suspicion::Suspicion;
 
 /// The most links of a batch's span: a collector drops more.
 const LINKS_PER_SPAN: usize = 128;
@@ -32,6 +33,7 @@ pub struct ScoreWorker {
     committer: Committer,
     announcer: Announcer,
     projector: Projector,
+    suspicion: Arc<Suspicion>,
 }
 
 impl ScoreWorker {
@@ -40,8 +42,14 @@ impl ScoreWorker {
     pub fn new(ports: WorkerPorts, settings: WorkerSettings, clock: Arc<dyn Clock>) -> Self {
         let metrics = Arc::new(Metrics::new());
         let repairs = Arc::new(Repairs::default());
+        let suspicion = Arc::new(Suspicion::new(settings.suspicion.clone()));
         Self {
-            committer: Committer { ports: ports.clone(), settings: settings.clone(), clock: Arc::clone(&clock) },
+            committer: Committer {
+                ports: ports.clone(),
+                settings: settings.clone(),
+                clock: Arc::clone(&clock),
+                suspicion: Arc::clone(&suspicion),
+            },
             announcer: Announcer {
                 ports: ports.clone(),
                 settings: settings.clone(),
@@ -59,6 +67,7 @@ impl ScoreWorker {
             settings,
             clock,
             metrics,
+            suspicion,
         }
     }
 
@@ -72,7 +81,8 @@ impl ScoreWorker {
             tokio::join!(self.decide_batches(decided, &stop), self.announce_batches(announced));
             projector_stop.cancel();
         };
-        tokio::join!(work, self.projector.run(projector_stop.clone()));
+        let followed = self.suspicion.run(self.ports.ledger.as_ref(), self.clock.as_ref(), &stop);
+        tokio::join!(work, self.projector.run(projector_stop.clone()), followed);
     }
 
     async fn decide_batches(&self, decided: mpsc::Sender<DecidedBatch>, stop: &CancellationToken) {
@@ -121,6 +131,7 @@ impl ScoreWorker {
         let started = Instant::now();
         let applying = self.committer.decide(updates, stop).instrument(tracing::info_span!(parent: &span, "apply"));
         let Decided { applied, postponed } = applying.await?;
+        runtime::failpoint::reached("committed");
         batch.leave_out(&postponed);
         self.metrics.apply_seconds.record(started.elapsed().as_secs_f64(), &[]);
         self.metrics.updates_decided(&applied.outcomes);

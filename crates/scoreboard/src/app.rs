@@ -1,22 +1,22 @@
 //! All four services in one process on one HTTP port: built from settings, run until stopped.
 //!
-//! The order to stop is the reverse of the way an update takes: first HTTP finishes the requests in hand, whose
-//! decisions the worker still makes; then the worker, the views and auth end; then the backends are closed.
+//! The order to stop is the reverse of the way an update takes: first HTTP and gRPC finish the requests in hand, whose
+//! decisions the worker still makes; then the worker and the views end; then the backends are closed.
 
 use std::convert::Infallible;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::time::Duration;
 
 use actix_web::middleware::from_fn;
-use actix_web::{App, HttpServer, web};
+use actix_web::{App, web};
 use auth::{AuthApp, AuthPorts, AuthService, AuthSettings};
 use board_view::{BoardViews, ViewSettings};
 use common::clock::Clock;
 use common::ports::{Dependency, UpdateQueue};
-use gateway::{Gateway, GatewayPorts, GatewaySettings};
+use gateway::{AdminPorts, Gateway, GatewayGrpc, GatewayPorts, GatewaySettings};
 use http_edge::request_scope::request_scope;
-use realtime_fanout::{FanoutSettings, FanoutState, tune_listener};
+use http_edge::server::{ArrivalLimits, ServerOptions, serve};
+use realtime_fanout::{FanoutPorts, FanoutSettings, FanoutState, tune_listener};
 use runtime::clock::SystemClock;
 use runtime::exit::{Exit, Failure, causes};
 use runtime::first_reading::FirstReading;
@@ -39,9 +39,6 @@ const HTTP_DRAIN_S: u64 = 6;
 /// Bytes that a connection collects before it writes: on a stream, more would be older states in front of newer ones.
 const WRITE_BUFFER: usize = 4 * 1024;
 
-/// How long a request's head may take to arrive.
-const REQUEST_HEAD_LIMIT: Duration = Duration::from_secs(15);
-
 /// Where the process listens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Addresses {
@@ -49,7 +46,7 @@ pub struct Addresses {
     pub http: SocketAddr,
     /// Health and metrics.
     pub admin: SocketAddr,
-    /// Auth's gRPC.
+    /// The gRPC of auth and gateway.
     pub grpc: SocketAddr,
 }
 
@@ -127,9 +124,20 @@ impl ScoreboardApp {
                 views: Arc::clone(&views),
                 clock: Arc::clone(&clock),
             },
-            GatewaySettings::read(settings, own.gateway.signing_masters)?,
+            GatewaySettings::read(settings, own.gateway)?,
         );
-        let fanout = FanoutState::new(Arc::clone(&views), FanoutSettings::read(settings)?, Arc::clone(&clock));
+        // One port for both: callers of auth and of the gateway.
+        let admin = AdminPorts { issuer_keys: Arc::clone(&backends.issuer_keys), rules: Arc::clone(&backends.rules) };
+        let calls = GatewayGrpc::new(Arc::clone(&gateway), admin, lifecycle.stop_token());
+        let auth = auth.also_serving(|surface| calls.add_to(surface));
+        let streams = FanoutPorts {
+            views: Arc::clone(&views),
+            events: Arc::clone(&backends.events),
+            ranks: Arc::clone(&backends.ranks),
+            tokens: gateway.token_gate(),
+            clock: Arc::clone(&clock),
+        };
+        let fanout = FanoutState::new(streams, FanoutSettings::read(settings)?);
         let worker = ScoreWorker::new(
             WorkerPorts {
                 ledger: Arc::clone(&backends.ledger),
@@ -184,8 +192,9 @@ impl ScoreboardApp {
         });
         let token = drained.clone();
         let follower = Arc::clone(&gateway);
+        let own = Arc::clone(&fanout);
         lifecycle.spawn("keys and revocations", async move {
-            follower.run(token).await;
+            tokio::join!(follower.run(token.clone()), own.run(token));
             Ok::<_, Infallible>(())
         });
         let token = drained.clone();
@@ -193,12 +202,22 @@ impl ScoreboardApp {
             worker.run(token).await;
             Ok::<_, Infallible>(())
         });
-        let token = drained.clone();
-        lifecycle.spawn("auth", auth.run(token));
+        let (http, grpc) = (CancellationToken::new(), CancellationToken::new());
+        let ended = grpc.clone().drop_guard();
+        let token = stop.clone();
+        lifecycle.spawn("grpc", async move {
+            let _ended = ended;
+            auth.run(token).await
+        });
+        let ended = http.clone().drop_guard();
         lifecycle.spawn("http", async move {
-            let served = serve_http(listeners.http, gateway, fanout, stop).await;
+            let _ended = ended;
+            serve_http(listeners.http, gateway, fanout, stop).await
+        });
+        lifecycle.spawn("drained", async move {
+            tokio::join!(http.cancelled(), grpc.cancelled());
             drained.cancel();
-            served
+            Ok::<_, Infallible>(())
         });
         let ended = run_with_admin(&lifecycle, metrics, listeners.admin, dependencies).await;
         backends.close().await;
@@ -237,22 +256,24 @@ async fn serve_http(
         tracing::warn!(%error, "the kernel does not bound what slow readers hold");
     }
     let origins = web::Data::new(gateway.allowed_origins().clone());
+    let proxies = web::Data::new(gateway.trusted_proxies().clone());
     let (gateway, streams) = (web::Data::from(gateway), web::Data::from(Arc::clone(&fanout)));
-    let server = HttpServer::new(move || {
+    let options = ServerOptions {
+        drain_s: HTTP_DRAIN_S,
+        write_buffer: WRITE_BUFFER,
+        arrival: ArrivalLimits::default(),
+        half_closed: false,
+    };
+    let server = serve(listener, options, move || {
         App::new()
             .app_data(gateway.clone())
             .app_data(streams.clone())
             .app_data(origins.clone())
+            .app_data(proxies.clone())
             .wrap(from_fn(request_scope))
             .configure(realtime_fanout::configure)
             .configure(gateway::configure)
-    })
-    .client_request_timeout(REQUEST_HEAD_LIMIT)
-    .h1_write_buffer_size(WRITE_BUFFER)
-    .disable_signals()
-    .shutdown_timeout(HTTP_DRAIN_S)
-    .listen(listener)?
-    .run();
+    })?;
     let handle = server.handle();
     let stopper = async {
         stop.cancelled().await;

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use common::clock::Clock;
 use common::ports::{
-    Accounts, Dependency, EventBus, Guard, IssuerKeys, Ledger, PendingMarks, Profiles, RankIndex, Truth, UpdateQueue,
-    UpdateSource,
+    Accounts, BoardRules, Dependency, EventBus, Guard, IssuerKeys, Ledger, PendingMarks, Profiles, RankIndex, Truth,
+    UpdateQueue, UpdateSource,
 };
 use distributed::postgres::{MigrateError, Report};
 use distributed::redis::{RedisGuard, RedisPendingMarks, RedisProfiles, RedisRanks};
@@ -31,6 +31,8 @@ pub struct Backends {
     pub accounts: Arc<dyn Accounts>,
     /// Keys of game servers.
     pub issuer_keys: Arc<dyn IssuerKeys>,
+    /// Boards and their rules, for the operator.
+    pub rules: Arc<dyn BoardRules>,
     /// Names.
     pub profiles: Arc<dyn Profiles>,
     /// Positions.
@@ -78,6 +80,7 @@ impl Backends {
             ledger: store.clone(),
             accounts: store.clone(),
             issuer_keys: store.clone(),
+            rules: store.clone(),
             profiles: store.clone(),
             ranks: ranks.clone(),
             queue: queue.clone(),
@@ -98,6 +101,7 @@ impl Backends {
             ledger: store.clone(),
             accounts: store.clone(),
             issuer_keys: store.clone(),
+            rules: store.clone(),
             profiles: Arc::new(RedisProfiles::new(redis.clone(), store.clone())),
             ranks: Arc::new(RedisRanks::new(redis.clone())),
             queue: Arc::new(rabbit.queue()),

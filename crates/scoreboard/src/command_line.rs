@@ -10,10 +10,12 @@ use runtime::settings::{Log, Service};
 use runtime::telemetry::Telemetry;
 
 use crate::commands;
+use crate::commands::audit::AuditArgs;
 use crate::commands::board::BoardCommand;
 use crate::commands::caller_key::CallerKeyCommand;
 use crate::commands::dead_letters::DeadLettersCommand;
 use crate::commands::issuer_key::IssuerKeyCommand;
+use crate::commands::review::ReviewCommand;
 use crate::output::Output;
 
 /// A live leaderboard service: one update counts once, and everybody who watches sees it at once.
@@ -49,6 +51,11 @@ enum Command {
     /// Boards, and what players can do on them
     #[command(subcommand)]
     Board(BoardCommand),
+    /// What the ledger tells of a user or of an action, in the order of time
+    Audit(AuditArgs),
+    /// Actions that are held because their player gains points far faster than the others
+    #[command(subcommand)]
+    Review(ReviewCommand),
     /// Logs in at a running server, signs a score update and posts it
     Submit(SubmitArgs),
     /// Follows a board of a running server over its WebSocket
@@ -223,6 +230,8 @@ async fn run(command: Command, settings: &SettingsArgs, output: Output) -> Resul
         Command::Key(KeyCommand::Caller(command)) => commands::caller_key::run(command, output),
         Command::Key(KeyCommand::Issuer(command)) => commands::issuer_key::run(&sources, command, output).await,
         Command::Board(command) => commands::board::run(&sources, command, output).await,
+        Command::Audit(args) => commands::audit::run(&sources, args, output).await,
+        Command::Review(command) => commands::review::run(&sources, command, output).await,
         Command::User(UserCommand::Create(args)) => commands::user::create(&sources, args, output).await,
         Command::Submit(args) => commands::submit::run(args, output).await,
         Command::Watch(args) => commands::watch::run(args, output).await,

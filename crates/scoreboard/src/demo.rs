@@ -151,6 +151,7 @@ impl Demo {
             submission: SubmissionId(Uuid::now_v7()),
             user,
             content_hash: ContentHash::of(&board, &action_id, &action_type, Some(points)),
+            address_hash: None,
             request_id: action_id.to_string(),
             board,
             action_id,

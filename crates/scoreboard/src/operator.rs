@@ -1,9 +1,9 @@
-//! What the operator changes in the truth, also beside a running server: boards with their rules, and issuer keys.
+//! What the operator changes in the truth, also beside a running server: boards with their rules, issuer keys, and reviews of what is held.
 
 use std::sync::Arc;
 
 use common::clock::Clock;
-use common::ports::{BoardRules, Dependency, IssuerKeys, StoreError, Truth};
+use common::ports::{Accounts, Audit, BoardRules, Dependency, IssuerKeys, Reviews, StoreError, Truth};
 use distributed::servers::Servers;
 use embedded::SqliteStore;
 use runtime::exit::{Exit, Failure, causes};
@@ -22,6 +22,12 @@ pub(crate) struct Operator {
     pub(crate) rules: Arc<dyn BoardRules>,
     /// What changes issuer keys.
     pub(crate) issuer_keys: Arc<dyn IssuerKeys>,
+    /// Who has which name.
+    pub(crate) accounts: Arc<dyn Accounts>,
+    /// What the ledger tells.
+    pub(crate) audit: Arc<dyn Audit>,
+    /// What decides about actions in quarantine.
+    pub(crate) reviews: Arc<dyn Reviews>,
 }
 
 impl Operator {
@@ -41,10 +47,17 @@ impl Operator {
 
     async fn on<S>(store: Arc<S>) -> Result<Self, Failure>
     where
-        S: Truth + BoardRules + IssuerKeys + Dependency + 'static,
+        S: Truth + BoardRules + IssuerKeys + Accounts + Audit + Reviews + Dependency + 'static,
     {
         store.check().await.map_err(|cause| Failure::unavailable(store.name(), store.setting(), &cause))?;
-        Ok(Self { truth: store.clone(), rules: store.clone(), issuer_keys: store })
+        Ok(Self {
+            truth: store.clone(),
+            rules: store.clone(),
+            issuer_keys: store.clone(),
+            accounts: store.clone(),
+            audit: store.clone(),
+            reviews: store,
+        })
     }
 }
 

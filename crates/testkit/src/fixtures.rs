@@ -8,7 +8,7 @@ use common::board::{ActionRule, Proof, SCORE_LIMIT, built_in_rules};
 use common::clock::Timestamp;
 use common::ids::{ActionId, ActionType, BoardId, IdempotencyKey, SessionId, SubmissionId, UserId, Username};
 use common::ports::{AccountCreated, Accounts};
-use common::score_update::{ContentHash, ScoreUpdate, TraceContext};
+use common::score_update::{AddressHash, ContentHash, ScoreUpdate, TraceContext};
 use common::standing::{BoardChange, ScoreRow};
 use common::state::{Epoch, Version};
 use uuid::Uuid;
@@ -71,6 +71,9 @@ pub struct Player {
     pub username: Arc<str>,
 }
 
+/// The hash that accounts of tests are made with; it is of no password.
+pub const PASSWORD_HASH: &str = "$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNo";
+
 /// A new account that nobody else has.
 #[must_use]
 pub fn new_account() -> NewAccount {
@@ -81,7 +84,7 @@ pub fn new_account() -> NewAccount {
     NewAccount {
         user: user_id(),
         username: Username::parse(&name).unwrap(),
-        password_hash: "$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNo".to_owned(),
+        password_hash: PASSWORD_HASH.to_owned(),
         created_at: noon(),
     }
 }
@@ -144,6 +147,7 @@ pub fn update(user: UserId, action: &str) -> UpdateMaker {
             content_hash,
             accepted_at: noon(),
             request_id: format!("request-{}", Uuid::new_v4().simple()),
+            address_hash: Some(AddressHash([7; 16])),
             trace: TraceContext {
                 traceparent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_owned(),
                 tracestate: "vendor=1".to_owned(),

@@ -12,16 +12,17 @@ const ALLOWED: &[(&str, &[&str], &str)] = &[
     ("runtime", &["common"], "settings, telemetry and lifecycle serve every service and know none"),
     ("board-view", &["common"], "what a node keeps of a board is worked out from ports alone"),
     ("http-edge", &["common", "wire", "runtime"], "what every HTTP listener shares knows no service and no backend"),
+    ("grpc-edge", &["wire"], "what every gRPC listener shares knows no service and no backend"),
     ("embedded", &["common"], "a backend implements ports; it knows no service and no other backend"),
     ("distributed", &["common", "wire", "runtime"], "a backend implements ports; it knows no service"),
     (
         "gateway",
-        &["common", "wire", "runtime", "board-view", "http-edge", "distributed"],
+        &["common", "wire", "runtime", "board-view", "http-edge", "grpc-edge", "distributed"],
         "a service sees ports; only its main.rs chooses the backend",
     ),
     (
         "auth",
-        &["common", "wire", "runtime", "http-edge", "distributed"],
+        &["common", "wire", "runtime", "http-edge", "grpc-edge", "distributed"],
         "a service sees ports; only its main.rs chooses the backend",
     ),
     (
@@ -42,6 +43,7 @@ const ALLOWED: &[(&str, &[&str], &str)] = &[
             "runtime",
             "board-view",
             "http-edge",
+            "grpc-edge",
             "embedded",
             "distributed",
             "gateway",
@@ -51,17 +53,18 @@ const ALLOWED: &[(&str, &[&str], &str)] = &[
         ],
         "the one place that puts everything together; tests' tools are not part of the product",
     ),
+    ("loadtest", &[], "it checks the product from outside and shares no code with what it checks"),
     ("testkit", &["common"], "a contract that knew a backend would be shaped by it"),
 ];
 
 /// A crate of others, and the only crates of ours that may name it.
 const DRIVERS: &[(&str, &[&str], &str)] = &[
-    ("tokio-postgres", &["distributed"], "PostgreSQL is behind the ports"),
+    ("tokio-postgres", &["distributed", "loadtest"], "PostgreSQL is behind the ports; floors stand on it alone"),
     ("deadpool-postgres", &["distributed"], "PostgreSQL is behind the ports"),
-    ("deadpool-redis", &["distributed"], "Redis is behind the ports"),
+    ("deadpool-redis", &["distributed", "loadtest"], "Redis is behind the ports; what it holds is compared"),
     ("redis", &[], "it comes with deadpool-redis, in one version"),
-    ("lapin", &["distributed"], "RabbitMQ is behind the ports"),
-    ("rusqlite", &["embedded"], "SQLite is behind the ports"),
+    ("lapin", &["distributed", "loadtest"], "RabbitMQ is behind the ports; floors stand on it alone"),
+    ("rusqlite", &["embedded", "loadtest"], "SQLite is behind the ports; large boards are filled directly"),
     ("refinery", &["distributed", "embedded"], "schemas belong to the stores"),
 ];
 

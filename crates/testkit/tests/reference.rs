@@ -14,6 +14,8 @@ async fn ledger_fixture() -> contract::ledger_and_truth::Fixture {
     contract::ledger_and_truth::Fixture {
         ledger: store.clone(),
         truth: store.clone(),
+        audit: store.clone(),
+        reviews: store.clone(),
         accounts: store.clone(),
         boards: store,
         guard: Box::new(()),

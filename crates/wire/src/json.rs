@@ -9,7 +9,7 @@ use common::board::Board;
 use common::clock::Timestamp;
 use common::error_code::{Details, Refusal};
 use common::receipt::{Receipt, ReceiptStatus};
-use common::standing::{Entry, TopList};
+use common::standing::Entry;
 
 /// A time as it is written: RFC 3339, UTC, milliseconds.
 fn written(time: Timestamp) -> String {
@@ -44,6 +44,12 @@ impl From<&Entry> for EntryJson {
             last_updated: written(entry.updated_at),
         }
     }
+}
+
+/// The lines of a list.
+#[must_use]
+pub fn entries(entries: &[Entry]) -> Vec<EntryJson> {
+    entries.iter().map(EntryJson::from).collect()
 }
 
 /// A player's line, with those around it when they were asked for.
@@ -356,115 +362,6 @@ impl ErrorJson {
                 details,
                 request_id: request_id.to_owned(),
             },
-        }
-    }
-}
-
-/// A frame of the live stream.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(tag = "event", content = "data")]
-pub enum Frame<'a> {
-    /// The whole visible state.
-    #[serde(rename = "scoreboard:snapshot")]
-    Snapshot(SnapshotJson<'a>),
-    /// The visible top changed.
-    #[serde(rename = "score:update")]
-    Update(UpdateJson<'a>),
-    /// Nothing happened for a while.
-    #[serde(rename = "heartbeat")]
-    Heartbeat(HeartbeatJson<'a>),
-    /// This node cannot be sure to be within a second of the truth.
-    #[serde(rename = "scoreboard:stale")]
-    Stale {
-        /// Why.
-        reason: &'a str,
-    },
-    /// The node is about to close the socket.
-    #[serde(rename = "server:bye")]
-    Bye {
-        /// Why.
-        reason: &'a str,
-        /// When to come back, milliseconds.
-        #[serde(rename = "reconnectInMs")]
-        reconnect_in_ms: u64,
-    },
-}
-
-/// The whole visible state.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct SnapshotJson<'a> {
-    /// The board.
-    pub board: &'a str,
-    /// Its history.
-    pub epoch: &'a str,
-    /// Where in it.
-    pub version: u64,
-    /// Best first.
-    pub leaderboard: Vec<EntryJson>,
-}
-
-/// The visible top changed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct UpdateJson<'a> {
-    /// The board.
-    pub board: &'a str,
-    /// Its history.
-    pub epoch: &'a str,
-    /// Where in it.
-    pub version: u64,
-    /// Whose change is the newest.
-    pub user_id: String,
-    /// That user's score.
-    pub new_score: i64,
-    /// The whole visible state, best first.
-    pub leaderboard: Vec<EntryJson>,
-    /// Those who changed and are in the visible state before or after.
-    pub updates: Vec<MoveJson>,
-}
-
-/// One player's move.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct MoveJson {
-    /// Who.
-    pub user_id: String,
-    /// The name to show.
-    pub username: String,
-    /// The score now.
-    pub new_score: i64,
-    /// The position now; null when it left the visible top.
-    pub rank: Option<u64>,
-    /// The position before; null for a newcomer.
-    pub previous_rank: Option<u64>,
-}
-
-/// Nothing happened for a while.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct HeartbeatJson<'a> {
-    /// The board.
-    pub board: &'a str,
-    /// Its history.
-    pub epoch: &'a str,
-    /// Where in it.
-    pub version: u64,
-}
-
-/// The lines of a list.
-#[must_use]
-pub fn entries(entries: &[Entry]) -> Vec<EntryJson> {
-    entries.iter().map(EntryJson::from).collect()
-}
-
-impl<'a> SnapshotJson<'a> {
-    /// The snapshot of a list.
-    #[must_use]
-    pub fn new(board: &'a str, top: &'a TopList) -> Self {
-        Self {
-            board,
-            epoch: top.state.epoch.as_str(),
-            version: top.state.version.0,
-            leaderboard: entries(&top.entries),
         }
     }
 }

@@ -3,11 +3,14 @@
 //! Wire types stay apart from domain types: a conversion *into* the domain checks everything and can fail, one
 //! *out of* it cannot.
 
+mod admin;
 pub mod auth;
 mod damaged;
 mod event_message;
+pub mod frames;
 pub mod json;
 mod queue_message;
+pub mod score;
 mod status;
 
 /// The generated types of `proto/scoreboard/v1`.

@@ -4,7 +4,7 @@ use common::board::Proof;
 use common::error_code::ErrorCode;
 use common::ids::{ActionId, ActionType, BoardId, IdempotencyKey, SubmissionId, UserId};
 use common::receipt::{Answer, Outcome, Receipt, ReceiptStatus};
-use common::score_update::{ContentHash, ScoreUpdate, TraceContext};
+use common::score_update::{AddressHash, ContentHash, ScoreUpdate, TraceContext};
 use prost::Message as _;
 
 use crate::damaged::{self, DamagedMessage};
@@ -103,7 +103,7 @@ impl From<Proof> for v1::Proof {
     }
 }
 
-fn read_proof(proof: i32) -> Result<Proof, DamagedMessage> {
+pub(crate) fn read_proof(proof: i32) -> Result<Proof, DamagedMessage> {
     match v1::Proof::try_from(proof) {
         Ok(v1::Proof::Session) => Ok(Proof::Session),
         Ok(v1::Proof::Issuer) => Ok(Proof::Issuer),
@@ -128,6 +128,7 @@ impl From<&ScoreUpdate> for v1::ScoreUpdate {
             accepted_at_ms: update.accepted_at.as_millis(),
             request_id: update.request_id.clone(),
             trace: Some((&update.trace).into()),
+            address_hash: update.address_hash.map(|hash| hash.0.to_vec()),
         }
     }
 }
@@ -150,6 +151,8 @@ impl TryFrom<&v1::ScoreUpdate> for ScoreUpdate {
             content_hash: ContentHash(content_hash),
             accepted_at: damaged::timestamp("accepted_at_ms", update.accepted_at_ms)?,
             request_id: telemetry(&update.request_id),
+            // Like telemetry: no reason to refuse an update that was promised.
+            address_hash: update.address_hash.as_deref().and_then(|hash| hash.try_into().ok()).map(AddressHash),
             trace: read_trace(update.trace.as_ref()),
         })
     }
@@ -214,7 +217,7 @@ fn read_status(receipt: &v1::Receipt) -> Result<ReceiptStatus, DamagedMessage> {
 
 impl From<&Outcome> for v1::Outcome {
     fn from(outcome: &Outcome) -> Self {
-        use v1::outcome::{Applied, DuplicateAction, KeyReused, Kind, Rejected};
+        use v1::outcome::{Applied, DuplicateAction, KeyReused, Kind, Quarantined, Rejected};
         let kind = match outcome {
             Outcome::Applied { receipt, replayed } => {
                 Kind::Applied(Applied { receipt: Some(receipt.into()), replayed: *replayed })
@@ -226,6 +229,7 @@ impl From<&Outcome> for v1::Outcome {
                 Kind::DuplicateAction(DuplicateAction { receipt: Some(receipt.into()) })
             }
             Outcome::KeyReused => Kind::KeyReused(KeyReused {}),
+            Outcome::Quarantined { receipt } => Kind::Quarantined(Quarantined { receipt: Some(receipt.into()) }),
         };
         Self { kind: Some(kind) }
     }
@@ -255,6 +259,13 @@ impl TryFrom<&v1::Outcome> for Outcome {
                 Ok(Self::DuplicateAction { receipt: read_receipt(duplicate.receipt.as_ref())? })
             }
             Kind::KeyReused(_) => Ok(Self::KeyReused),
+            Kind::Quarantined(held) => {
+                let receipt = read_receipt(held.receipt.as_ref())?;
+                if receipt.status != ReceiptStatus::Pending {
+                    return Err(DamagedMessage::new("status", "must be pending, as the outcome says"));
+                }
+                Ok(Self::Quarantined { receipt })
+            }
         }
     }
 }

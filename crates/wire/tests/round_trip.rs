@@ -11,7 +11,7 @@ use common::error_code::{ErrorCode, Refusal};
 use common::ids::{ActionId, ActionType, BoardId, IdempotencyKey, SessionId, SubmissionId, UserId};
 use common::ports::Event;
 use common::receipt::{Answer, Outcome, Receipt, ReceiptStatus};
-use common::score_update::{ContentHash, ScoreUpdate, TraceContext};
+use common::score_update::{AddressHash, ContentHash, ScoreUpdate, TraceContext};
 use common::standing::{BoardChange, ScoreRow};
 use common::state::{Epoch, Version};
 use proptest::collection::vec;
@@ -63,6 +63,7 @@ prop_compose! {
         content_hash in any::<[u8; 32]>(),
         accepted_at in timestamp(),
         request_id in "[!-~]{0,64}",
+        address_hash in option::of(any::<[u8; 16]>()),
         trace in trace(),
     ) -> ScoreUpdate {
         ScoreUpdate {
@@ -77,6 +78,7 @@ prop_compose! {
             content_hash: ContentHash(content_hash),
             accepted_at,
             request_id,
+            address_hash: address_hash.map(AddressHash),
             trace,
         }
     }
@@ -109,6 +111,7 @@ fn outcome() -> impl Strategy<Value = Outcome> {
             .prop_map(|(receipt, retry_after_s)| Outcome::Rejected { receipt, retry_after_s }),
         applied().prop_map(|receipt| Outcome::DuplicateAction { receipt }),
         Just(Outcome::KeyReused),
+        receipt(Just(ReceiptStatus::Pending)).prop_map(|receipt| Outcome::Quarantined { receipt }),
     ]
 }
 
@@ -260,11 +263,13 @@ fn telemetry_that_is_no_header_is_left_out_and_the_update_kept() {
         accepted_at_ms: 1,
         request_id: "r\n1".into(),
         trace: None,
+        address_hash: Some(vec![1; 3]),
     };
     update.trace = Some(v1::TraceContext { traceparent: "x".repeat(10_000), tracestate: "a=b".into() });
     let read = ScoreUpdate::try_from(&update).unwrap();
     assert_eq!((read.request_id.as_str(), read.trace.traceparent.as_str()), ("", ""));
     assert_eq!(read.trace.tracestate, "a=b");
+    assert_eq!(read.address_hash, None, "3 bytes are no hash");
 }
 
 #[test]

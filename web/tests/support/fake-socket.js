@@ -1,7 +1,7 @@
 /** Stand-ins for the browser's WebSocket and for time. */
 
-/** @typedef {import("../../contract.js").SocketLike} SocketLike */
-/** @typedef {import("../../contract.js").Clock} Clock */
+/** @typedef {import("../../page/client/stream-types.d.ts").SocketLike} SocketLike */
+/** @typedef {import("../../page/client/stream-types.d.ts").Clock} Clock */
 
 /** @implements {SocketLike} */
 export class FakeSocket {

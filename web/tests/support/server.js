@@ -43,7 +43,8 @@ export class Server {
     return this.#log;
   }
 
-  async start() {
+  /** @param {Record<string, string>} [settings] beside those of every test */
+  async start(settings = {}) {
     const child = spawn(this.binary, ["serve"], {
       env: {
         ...foreignSettings(),
@@ -51,6 +52,7 @@ export class Server {
         SCOREBOARD__HTTP__LISTEN: `127.0.0.1:${this.ports.http}`,
         SCOREBOARD__ADMIN__LISTEN: `127.0.0.1:${this.ports.admin}`,
         SCOREBOARD__GRPC__LISTEN: `127.0.0.1:${this.ports.grpc}`,
+        ...settings,
       },
       stdio: ["ignore", "pipe", "pipe"],
     });
@@ -83,6 +85,17 @@ export class Server {
     const exit = once(child, "exit");
     child.kill("SIGKILL");
     await exit;
+  }
+
+  /** As a deployment does: it says goodbye. */
+  async terminate() {
+    const child = this.#child;
+    this.#child = null;
+    if (child === null) return null;
+    const exit = once(child, "exit");
+    child.kill("SIGTERM");
+    const [code] = await exit;
+    return code;
   }
 
   async remove() {

@@ -12,7 +12,7 @@ use common::error_code::{ErrorCode, Refusal};
 use common::ports::{Accounts, Event, EventBus, EventStream, QueueError};
 use embedded::Embedded;
 use parking_lot::Mutex;
-use runtime::secrets::{AuthSecrets, FanoutSecrets, GatewaySecrets, ServiceKey, create_caller, init};
+use runtime::secrets::{AuthSecrets, FanoutSecrets, GatewaySecrets, Permission, ServiceKey, create_caller, init};
 use runtime::settings::Registration;
 use testkit::clock::ManualClock;
 use testkit::waiting::{SOON, within};
@@ -81,7 +81,7 @@ impl Auth {
     pub(crate) async fn start_on(port: u16) -> Self {
         let dir = tempfile::tempdir().unwrap();
         init(dir.path()).unwrap();
-        create_caller(dir.path(), "arena").unwrap();
+        create_caller(dir.path(), "arena", &[Permission::Sign]).unwrap();
         let secrets = AuthSecrets::load(dir.path()).unwrap();
         let clock = ManualClock::default();
         let embedded = Embedded::open(&dir.path().join("data"), Arc::new(clock.clone())).unwrap();

@@ -30,8 +30,9 @@ pub trait Accounts: Send + Sync {
     /// Finds an account by its name, without case.
     async fn find(&self, username: &str) -> Result<Option<Account>, StoreError>;
 
-    /// Opens a session.
-    async fn open_session(&self, session: NewSession) -> Result<(), StoreError>;
+    /// Opens a session. `false`: the password is another one by now, or nobody's; nothing happened. A change of the
+    /// password that runs at the same time either comes first, or ends this session with the others.
+    async fn open_session(&self, session: NewSession) -> Result<bool, StoreError>;
 
     /// Exchanges a refresh token in one transaction; two that race get the same successor.
     async fn rotate(&self, rotation: RefreshRotation) -> Result<Rotated, StoreError>;

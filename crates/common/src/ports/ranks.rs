@@ -47,6 +47,17 @@ pub enum FillStep {
     Lost,
 }
 
+/// Scores at some positions of a board.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ScoresAt {
+    /// The state that they are of.
+    pub state: StatePoint,
+    /// Players with a score.
+    pub players: u64,
+    /// In the order of the positions that were asked for.
+    pub scores: Vec<Option<i64>>,
+}
+
 /// Positions by board. Absolute, versioned values only: late, repeated and reordered work is harmless.
 #[async_trait]
 pub trait RankIndex: Send + Sync {
@@ -88,4 +99,8 @@ pub trait RankIndex: Send + Sync {
 
     /// Players on the board with the state. `None`: the index cannot say.
     async fn count(&self, board: &BoardId) -> Result<Option<(StatePoint, u64)>, StoreError>;
+
+    /// The scores at these positions, 1 for the best (`None` beyond the last player), with the number of players, all of
+    /// one state and in one call. `None`: the index cannot say.
+    async fn scores_at(&self, board: &BoardId, ranks: &[u64]) -> Result<Option<ScoresAt>, StoreError>;
 }

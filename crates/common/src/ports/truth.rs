@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use super::Source;
 use crate::board::Board;
 use crate::clock::Timestamp;
+use crate::decision::Watch;
 use crate::error_code::ErrorCode;
 use crate::ids::{ActionId, BoardId, UserId};
 use crate::receipt::{Outcome, Receipt};
@@ -67,11 +68,30 @@ pub struct AppliedBatch {
 /// The write side of the truth; the score-worker is its only user.
 #[async_trait]
 pub trait Ledger: Send + Sync {
-    /// Decides and commits a batch in one transaction: all of it or, on an error, nothing.
+    /// Decides and commits a batch in one transaction: all of it or, on an error, nothing. What passes the bounds of
+    /// `watch` is put in quarantine.
     ///
     /// # Errors
     /// [`StoreError`]; after `Unavailable` the batch may have been committed, and repeating it finds its rows.
-    async fn apply_batch(&self, updates: &[ScoreUpdate], now: Timestamp) -> Result<AppliedBatch, StoreError>;
+    async fn apply_watched(
+        &self,
+        updates: &[ScoreUpdate],
+        watch: &Watch,
+        now: Timestamp,
+    ) -> Result<AppliedBatch, StoreError>;
+
+    /// The same, with nobody watching: nothing is put in quarantine.
+    ///
+    /// # Errors
+    /// As [`Self::apply_watched`].
+    async fn apply_batch(&self, updates: &[ScoreUpdate], now: Timestamp) -> Result<AppliedBatch, StoreError> {
+        self.apply_watched(updates, &Watch::default(), now).await
+    }
+
+    /// The points that users gained by applied actions decided after `after` and not after `until`, summed by board,
+    /// user and slot of `slot_ms` milliseconds (counted from the Unix epoch). Gains only: what takes points away is
+    /// left out.
+    async fn gains(&self, after: Timestamp, until: Timestamp, slot_ms: i64) -> Result<Vec<Gain>, StoreError>;
 
     /// Writes down that an update was decided against without being applied, so that its receipt tells. Does nothing
     /// where the update has its row already.
@@ -79,6 +99,19 @@ pub trait Ledger: Send + Sync {
     /// # Errors
     /// [`StoreError`].
     async fn record_refusal(&self, update: &ScoreUpdate, code: ErrorCode, now: Timestamp) -> Result<(), StoreError>;
+}
+
+/// Points that a user gained in a slot of time.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Gain {
+    /// On which board.
+    pub board: BoardId,
+    /// Who.
+    pub user: UserId,
+    /// When the slot began.
+    pub slot: Timestamp,
+    /// How many; more than zero.
+    pub points: i64,
 }
 
 /// Rows above a version, read with the board's head in one snapshot.

@@ -41,11 +41,12 @@ impl Accounts for PgStore {
         rows.first().map(account).transpose()
     }
 
-    async fn open_session(&self, session: NewSession) -> Result<(), StoreError> {
-        let NewSession { session, user, refresh_hash, created_at, expires_at } = session;
+    async fn open_session(&self, session: NewSession) -> Result<bool, StoreError> {
+        let NewSession { session, user, password_hash, refresh_hash, created_at, expires_at } = session;
+        let (created_at, expires_at) = (PgTime(created_at), PgTime(expires_at));
         let params: &Params<'_> =
-            &[&session.0, &user.0, &refresh_hash.0.as_slice(), &PgTime(created_at), &PgTime(expires_at)];
-        self.change(statements::OPEN_SESSION, params).await.map(|_| ())
+            &[&session.0, &user.0, &refresh_hash.0.as_slice(), &created_at, &expires_at, &password_hash];
+        Ok(self.change(statements::OPEN_SESSION, params).await? == 1)
     }
 
     async fn rotate(&self, rotation: RefreshRotation) -> Result<Rotated, StoreError> {

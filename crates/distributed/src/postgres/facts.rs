@@ -14,12 +14,23 @@ use uuid::Uuid;
 
 use super::error::unreadable;
 use super::lease::{Lease, Params};
-use super::statements::{FACT_DAILY_POINTS, FACT_DECIDED, FACT_RULES, FACT_SCORES, FACT_USERNAMES, LOCK_BOARDS};
+use super::statements::{
+    FACT_DAILY_POINTS, FACT_DECIDED, FACT_DECIDED_V1, FACT_RULES, FACT_SCORES, FACT_USERNAMES, LOCK_BOARDS,
+};
 use super::values::{PgDay, column, epoch, parsed, receipt, rule, version};
 
 /// How a transaction of ours begins: what must not change under it is locked, so every statement may see the newest
 /// commits. Those of the facts have to: they run after the lock was waited for.
 pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
+
+/// What the ledger's table can hold: this binary also works on the schema before its own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum LedgerSchema {
+    /// Without addresses and reviews: nothing can be held.
+    One,
+    /// With them.
+    Two,
+}
 
 /// The updates as the columns that the look-ups take.
 struct Columns<'a> {
@@ -59,10 +70,15 @@ struct Rows {
 pub(super) async fn begin_and_read(
     lease: &Lease,
     updates: &[ScoreUpdate],
+    schema: LedgerSchema,
     now: Timestamp,
 ) -> Result<Facts, StoreError> {
+    let decided = match schema {
+        LedgerSchema::One => FACT_DECIDED_V1,
+        LedgerSchema::Two => FACT_DECIDED,
+    };
     let statements =
-        lease.prepare([LOCK_BOARDS, FACT_RULES, FACT_USERNAMES, FACT_SCORES, FACT_DAILY_POINTS, FACT_DECIDED]).await?;
+        lease.prepare([LOCK_BOARDS, FACT_RULES, FACT_USERNAMES, FACT_SCORES, FACT_DAILY_POINTS, decided]).await?;
     let rows = exchange(lease, &statements, &Columns::of(updates), PgDay(now.utc_day())).await?;
     facts_of(updates, &rows)
 }

@@ -7,12 +7,14 @@
 //! one statement.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use common::ports::StoreError;
 use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
 use tokio_postgres::NoTls;
 
 mod accounts;
+mod audit;
 mod board_rules;
 mod dependency;
 mod error;
@@ -22,6 +24,7 @@ mod lease;
 mod ledger;
 mod metrics;
 mod refusals;
+mod reviews;
 mod schema;
 mod settings;
 pub mod statements;
@@ -43,6 +46,8 @@ pub struct PgStore {
     pool: Pool,
     settings: Arc<PgSettings>,
     metrics: Arc<Metrics>,
+    /// The schema was seen to be this binary's own, or newer.
+    schema_is_own: Arc<AtomicBool>,
 }
 
 impl PgStore {
@@ -67,7 +72,12 @@ impl PgStore {
             .build();
         // Timeouts need a runtime, which is given; there is no other way to fail.
         let Ok(pool) = pool else { unreachable!("the pool has a runtime") };
-        Ok(Self { pool, settings: Arc::new(settings), metrics: Arc::new(Metrics::new()) })
+        Ok(Self {
+            pool,
+            settings: Arc::new(settings),
+            metrics: Arc::new(Metrics::new()),
+            schema_is_own: Arc::default(),
+        })
     }
 
     /// A connection on loan.

@@ -8,8 +8,10 @@ use tokio_postgres::NoTls;
 use super::settings::{PgSettings, PgUrlError};
 
 /// The migrations, oldest first. Released ones are never edited: their checksums are in the databases of the world.
-const MIGRATIONS: &[(&str, &str)] =
-    &[("V1__ledger_and_accounts", include_str!("../../../../migrations/postgres/V1__ledger_and_accounts.sql"))];
+const MIGRATIONS: &[(&str, &str)] = &[
+    ("V1__ledger_and_accounts", include_str!("../../../../migrations/postgres/V1__ledger_and_accounts.sql")),
+    ("V2__audit_and_quarantine", include_str!("../../../../migrations/postgres/V2__audit_and_quarantine.sql")),
+];
 
 /// The oldest schema that this binary works on.
 pub(super) const NEEDED_SCHEMA: i32 = 1;

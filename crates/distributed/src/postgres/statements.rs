@@ -50,8 +50,53 @@ statements! {
             WHERE board = w.board AND user_id = w.user_id AND action_type = w.action_type AND day = $4::date LIMIT 1
         ) AS d";
 
-    /// Decided actions that share their submission, their action or their key with an update.
+    /// Decided actions that share their submission, their action or their key with an update; held actions and what their
+    /// reviews said among them.
     FACT_DECIDED = "
+        WITH w AS MATERIALIZED (
+            SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[])
+                AS w (user_id, submission, board, action_id, idempotency_key)
+        )
+        SELECT a.* FROM w CROSS JOIN LATERAL (
+            SELECT submission, user_id, idempotency_key, content_hash, outcome, action_id, board, action_type, points,
+                score_after, version, decided_at
+            FROM actions WHERE user_id = w.user_id AND submission = w.submission LIMIT 1
+        ) AS a
+        UNION ALL
+        SELECT a.* FROM w CROSS JOIN LATERAL (
+            SELECT submission, user_id, idempotency_key, content_hash, outcome, action_id, board, action_type, points,
+                score_after, version, decided_at
+            FROM actions
+            WHERE user_id = w.user_id AND board = w.board AND action_id = w.action_id AND version IS NOT NULL LIMIT 1
+        ) AS a
+        UNION ALL
+        SELECT a.* FROM w CROSS JOIN LATERAL (
+            SELECT submission, user_id, idempotency_key, content_hash, outcome, action_id, board, action_type, points,
+                score_after, version, decided_at
+            FROM actions
+            WHERE user_id = w.user_id AND idempotency_key = w.idempotency_key AND version IS NOT NULL LIMIT 1
+        ) AS a
+        WHERE w.idempotency_key IS NOT NULL
+        UNION ALL
+        SELECT a.* FROM w CROSS JOIN LATERAL (
+            SELECT submission, user_id, idempotency_key, content_hash, outcome, action_id, board, action_type, points,
+                score_after, version, decided_at
+            FROM actions
+            WHERE user_id = w.user_id AND board = w.board AND action_id = w.action_id
+                AND outcome IN ('quarantined', 'forbidden') LIMIT 2
+        ) AS a
+        UNION ALL
+        SELECT a.* FROM w CROSS JOIN LATERAL (
+            SELECT submission, user_id, idempotency_key, content_hash, outcome, action_id, board, action_type, points,
+                score_after, version, decided_at
+            FROM actions
+            WHERE user_id = w.user_id AND idempotency_key = w.idempotency_key AND outcome = 'quarantined' LIMIT 1
+        ) AS a
+        WHERE w.idempotency_key IS NOT NULL";
+
+    /// Decided actions that share their submission, their action or their key with an update, on schema 1, where
+    /// nothing is held.
+    FACT_DECIDED_V1 = "
         WITH w AS MATERIALIZED (
             SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[])
                 AS w (user_id, submission, board, action_id, idempotency_key)
@@ -79,6 +124,16 @@ statements! {
 
     /// Adds rows to the ledger.
     WRITE_LEDGER = "
+        INSERT INTO actions (user_id, submission, board, action_id, action_type, points, proof, idempotency_key,
+            content_hash, outcome, version, score_after, accepted_at, request_id,
+            address_hash, reviewer, decided_at)
+        SELECT w.*, $17::timestamptz
+        FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::text[], $8::text[],
+            $9::bytea[], $10::text[], $11::bigint[], $12::bigint[], $13::timestamptz[], $14::text[],
+            $15::bytea[], $16::text[]) AS w";
+
+    /// Adds rows to the ledger of schema 1.
+    WRITE_LEDGER_V1 = "
         INSERT INTO actions (user_id, submission, board, action_id, action_type, points, proof, idempotency_key,
             content_hash, outcome, version, score_after, accepted_at, request_id, decided_at)
         SELECT w.*, $15::timestamptz
@@ -185,16 +240,23 @@ statements! {
         WHERE b.board = $1
         ORDER BY s.version";
 
-    /// A user's action: the applied row, else the last refusal.
+    /// A user's action: the applied row, else what a review or the quarantine says, else the last refusal.
     RECEIPT = "
-        SELECT * FROM (
-            (SELECT outcome, action_id, board, action_type, points, score_after, version, decided_at FROM actions
+        SELECT outcome, action_id, board, action_type, points, score_after, version, decided_at FROM (
+            (SELECT 0 AS place, outcome, action_id, board, action_type, points, score_after, version, decided_at
+                FROM actions
                 WHERE user_id = $1 AND board = $2 AND action_id = $3 AND version IS NOT NULL LIMIT 1)
             UNION ALL
-            (SELECT outcome, action_id, board, action_type, points, score_after, version, decided_at FROM actions
+            (SELECT CASE outcome WHEN 'forbidden' THEN 1 ELSE 2 END,
+                    outcome, action_id, board, action_type, points, score_after, version, decided_at
+                FROM actions
+                WHERE user_id = $1 AND board = $2 AND action_id = $3 AND version IS NULL
+                    AND outcome IN ('quarantined', 'forbidden') LIMIT 2)
+            UNION ALL
+            (SELECT 3, outcome, action_id, board, action_type, points, score_after, version, decided_at FROM actions
                 WHERE user_id = $1 AND board = $2 AND action_id = $3 AND version IS NULL
                 ORDER BY decided_at DESC LIMIT 1)
-        ) AS r ORDER BY version LIMIT 1";
+        ) AS r ORDER BY place LIMIT 1";
 
     /// Sums over a board; as text, because they can pass 64 bits.
     DIGEST = "
@@ -204,6 +266,59 @@ statements! {
             (SELECT coalesce(sum(points), 0)::text FROM actions WHERE board = b.board AND version IS NOT NULL),
             (SELECT count(*) FROM actions WHERE board = b.board AND version IS NOT NULL)
         FROM boards AS b WHERE b.board = $1";
+
+    // ---- the ledger as an audit, and the quarantine -----------------------------------------------------------------
+
+    /// Points gained in a range of time by applied actions that no person decided, by board, user and slot.
+    GAINS = "
+        SELECT board, user_id, (extract(epoch FROM decided_at) * 1000)::bigint / $3::bigint * $3::bigint AS slot,
+            least(sum(points), 9007199254740991)::bigint
+        FROM actions
+        WHERE decided_at > $1 AND decided_at <= $2 AND version IS NOT NULL AND points > 0 AND reviewer IS NULL
+        GROUP BY board, user_id, slot";
+
+    /// The newest rows of a user's story.
+    AUDIT_USER = "
+        SELECT submission, board, user_id, action_id, action_type, points, proof, idempotency_key, content_hash, accepted_at,
+            request_id, address_hash, reviewer, outcome, action_id, board, action_type, points, score_after, version,
+            decided_at
+        FROM actions
+        WHERE user_id = $1 AND ($2::text IS NULL OR board = $2) AND ($3::text IS NULL OR action_id = $3)
+        ORDER BY decided_at DESC, submission DESC LIMIT $4";
+
+    /// The newest rows of an action's story, whoever did it: reads the whole ledger.
+    AUDIT_ACTION = "
+        SELECT submission, board, user_id, action_id, action_type, points, proof, idempotency_key, content_hash, accepted_at,
+            request_id, address_hash, reviewer, outcome, action_id, board, action_type, points, score_after, version,
+            decided_at
+        FROM actions
+        WHERE action_id = $1 AND ($2::text IS NULL OR board = $2)
+        ORDER BY decided_at DESC, submission DESC LIMIT $3";
+
+    /// What waits for a review.
+    HELD = "
+        SELECT submission, board, user_id, action_id, action_type, points, proof, idempotency_key, content_hash, accepted_at,
+            request_id, address_hash, reviewer, outcome, action_id, board, action_type, points, score_after, version,
+            decided_at
+        FROM actions AS q
+        WHERE outcome IN ('quarantined', 'forbidden') AND outcome = 'quarantined'
+            AND NOT EXISTS (SELECT 1 FROM actions AS r WHERE r.user_id = q.user_id AND r.board = q.board
+                AND r.action_id = q.action_id AND r.version IS NOT NULL)
+            AND NOT EXISTS (SELECT 1 FROM actions AS r WHERE r.user_id = q.user_id AND r.board = q.board
+                AND r.action_id = q.action_id AND r.outcome IN ('quarantined', 'forbidden') AND r.outcome = 'forbidden')
+        ORDER BY decided_at, submission LIMIT $1";
+
+    /// One action that is or was in quarantine.
+    HELD_ONE = "
+        SELECT submission, board, user_id, action_id, action_type, points, proof, idempotency_key, content_hash, accepted_at,
+            request_id, address_hash, reviewer, outcome, action_id, board, action_type, points, score_after, version,
+            decided_at
+        FROM actions
+        WHERE outcome IN ('quarantined', 'forbidden') AND outcome = 'quarantined' AND submission = $1 LIMIT 1";
+
+    /// The newest migration that was applied.
+    SCHEMA = "
+        SELECT max(version) FROM refinery_schema_history";
 
     // ---- readiness --------------------------------------------------------------------------------------------------
 
@@ -228,7 +343,9 @@ statements! {
 
     /// A new session.
     OPEN_SESSION = "
-        INSERT INTO sessions (session_id, user_id, current_hash, created_at, expires_at) VALUES ($1, $2, $3, $4, $5)";
+        INSERT INTO sessions (session_id, user_id, current_hash, created_at, expires_at)
+        SELECT $1::uuid, user_id, $3::bytea, $4::timestamptz, $5::timestamptz
+        FROM users WHERE user_id = $2 AND password_hash = $6 FOR SHARE";
 
     /// A session under lock, so that two rotations of one token take turns.
     LOCK_SESSION = "

@@ -21,9 +21,6 @@ use super::error::unreadable;
 const EPOCH_MILLIS: i64 = 946_684_800_000;
 const EPOCH_DAYS: i32 = 10_957;
 
-/// The outcome column of an applied action; anything else there is a code.
-const APPLIED: &str = "applied";
-
 /// A `timestamptz`: on the wire microseconds since 2000-01-01, UTC.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PgTime(pub(super) Timestamp);
@@ -127,21 +124,11 @@ pub(super) fn score_row(row: &Row, first: usize) -> Result<Option<ScoreRow>, Sto
     }))
 }
 
-/// The outcome column of a status.
-pub(super) const fn outcome_column(status: ReceiptStatus) -> &'static str {
-    match status {
-        ReceiptStatus::Rejected(code) => code.as_str(),
-        ReceiptStatus::Applied | ReceiptStatus::Pending => APPLIED,
-    }
-}
-
 /// Columns `outcome, action_id, board, action_type, points, score_after, version, decided_at` from `first` on.
 pub(super) fn receipt(row: &Row, first: usize) -> Result<Receipt, StoreError> {
-    let status = match column::<&str>(row, first)? {
-        APPLIED => ReceiptStatus::Applied,
-        // A code that a newer binary wrote is still a refusal.
-        code => ReceiptStatus::Rejected(ErrorCode::parse(code).unwrap_or(ErrorCode::InvalidRequest)),
-    };
+    // A code that a newer binary wrote is still a refusal.
+    let status =
+        ReceiptStatus::of_ledger(column(row, first)?).unwrap_or(ReceiptStatus::Rejected(ErrorCode::InvalidRequest));
     let version = column::<Option<i64>>(row, first + 6)?;
     Ok(Receipt {
         status,

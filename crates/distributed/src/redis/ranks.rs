@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use common::ids::{BoardId, UserId};
-use common::ports::{FillStart, FillStep, IndexState, Projected, RankIndex, StoreError};
+use common::ports::{FillStart, FillStep, IndexState, Projected, RankIndex, ScoresAt, StoreError};
 use common::standing::{BoardChange, Neighborhood, Placement, ScoreRow};
 use common::state::{Epoch, StatePoint, Version};
 use deadpool_redis::redis::{self, Script, ScriptInvocation};
@@ -47,6 +47,7 @@ struct Scripts {
     top: Script,
     neighborhood: Script,
     count: Script,
+    scores_at: Script,
 }
 
 /// The rank index on Redis. Scores and versions are exact up to 2^53 - 1 either way; rows beyond are refused.
@@ -69,6 +70,7 @@ impl RedisRanks {
             top: script!("top.lua"),
             neighborhood: script!("neighborhood.lua"),
             count: script!("count.lua"),
+            scores_at: script!("scores_at.lua"),
         };
         Self { link, scripts, place: "" }
     }
@@ -214,6 +216,26 @@ impl RankIndex for RedisRanks {
             return Ok(None);
         };
         Ok(Some((state.clone(), Some(Neighborhood { state, lines, own }))))
+    }
+
+    async fn scores_at(&self, board: &BoardId, ranks: &[u64]) -> Result<Option<ScoresAt>, StoreError> {
+        let mut call = self.on(&self.scripts.scores_at, board);
+        for rank in ranks {
+            call.arg(*rank);
+        }
+        let answer: Option<(String, u64, Vec<String>)> =
+            self.link.invoke("scores_at", self.call_timeout(), &call).await?;
+        let Some((state, players, lines)) = answer else { return Ok(None) };
+        let state = state_of(&state)?;
+        let placements = read_placements(&lines, 1);
+        let within = ranks.iter().filter(|rank| (1..=players).contains(*rank)).count();
+        let Some(placements) = placements.filter(|placements| placements.len() == within) else {
+            self.distrust(board).await?;
+            return Ok(None);
+        };
+        let mut found = placements.into_iter().map(|placement| placement.score);
+        let score = |rank: &u64| (1..=players).contains(rank).then(|| found.next()).flatten();
+        Ok(Some(ScoresAt { state, players, scores: ranks.iter().map(score).collect() }))
     }
 
     async fn count(&self, board: &BoardId) -> Result<Option<(StatePoint, u64)>, StoreError> {

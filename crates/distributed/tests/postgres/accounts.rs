@@ -4,7 +4,7 @@ use common::account::{NewSession, RefreshHash, RefreshRotation, Rotated};
 use common::ids::SessionId;
 use common::ports::Accounts;
 use distributed::postgres::PgStore;
-use testkit::fixtures::{noon, players, session_id};
+use testkit::fixtures::{PASSWORD_HASH, noon, players, session_id};
 
 use crate::database::store;
 
@@ -17,7 +17,9 @@ fn hash(n: u8) -> RefreshHash {
 async fn session(store: &PgStore) -> SessionId {
     let (session, user) = (session_id(), players(store, 1).await[0].user);
     let (created_at, expires_at) = (noon(), noon().plus_millis(86_400_000));
-    store.open_session(NewSession { session, user, refresh_hash: hash(1), created_at, expires_at }).await.unwrap();
+    let password_hash = PASSWORD_HASH.to_owned();
+    let new = NewSession { session, user, password_hash, refresh_hash: hash(1), created_at, expires_at };
+    assert!(store.open_session(new).await.unwrap());
     session
 }
 

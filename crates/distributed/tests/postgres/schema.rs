@@ -1,10 +1,15 @@
 //! The schema, and whether every statement fits it.
 
 use common::board::{Board, built_in_rules};
+use common::decision::{BoardWatch, Watch};
 use common::ids::BoardId;
-use common::ports::{Dependency, Truth};
+use common::ports::{Dependency, Ledger, Reviews, Truth};
+use common::receipt::Outcome;
+use common::score_update::ScoreUpdate;
 use common::state::Version;
 use distributed::postgres::{Report, migrate, statements};
+
+use testkit::fixtures::{noon, players, update};
 
 use crate::database::{Database, store};
 
@@ -27,7 +32,19 @@ async fn no_look_up_reads_a_whole_table() {
         .await
         .unwrap();
     // These read small tables whole, or are meant to be slow.
-    let whole = ["BOARDS", "HEADS", "STANDING", "DIGEST", "LIST_ISSUER_KEYS", "ACTIVE_ISSUER_KEYS"];
+    let whole = [
+        "BOARDS",
+        "HEADS",
+        "STANDING",
+        "SCHEMA",
+        "DIGEST",
+        "LIST_ISSUER_KEYS",
+        "ACTIVE_ISSUER_KEYS",
+        // All that was ever held, by an index of nothing else.
+        "HELD",
+        "HELD_ONE",
+        "AUDIT_ACTION",
+    ];
     for (name, sql) in statements::ALL.iter().filter(|(name, _)| !whole.contains(name)) {
         let params = vec!["NULL"; client.prepare(sql).await.unwrap().params().len()].join(", ");
         client.batch_execute(&format!("PREPARE {name} AS {sql}")).await.unwrap();
@@ -66,6 +83,71 @@ async fn a_schema_of_a_newer_binary_is_left_alone_and_a_foreign_one_is_refused()
     database.store().check().await.unwrap();
     client.batch_execute("UPDATE refinery_schema_history SET checksum = '7' WHERE version = 1").await.unwrap();
     assert!(migrate(&database.url).await.is_err());
+}
+
+/// A rollout migrates first or last: this binary works on the schema before its own, the one before it on ours.
+#[tokio::test]
+async fn this_binary_works_on_schema_1_and_the_one_before_on_schema_2() {
+    const V1: &str = include_str!("../../../../migrations/postgres/V1__ledger_and_accounts.sql");
+    const V2: &str = include_str!("../../../../migrations/postgres/V2__audit_and_quarantine.sql");
+    let database = Database::empty().await;
+    let client = database.operator().await;
+    client.batch_execute(V1).await.unwrap();
+    let history = "CREATE TABLE refinery_schema_history (version int4 PRIMARY KEY);
+        INSERT INTO refinery_schema_history VALUES (1)";
+    client.batch_execute(history).await.unwrap();
+    let store = database.store();
+    store.check().await.unwrap();
+    let user = players(&store, 1).await.remove(0).user;
+    let nothing = BoardWatch { limit: 0, ..BoardWatch::default() };
+    let watch = Watch { boards: [(BoardId::global(), nothing)].into() };
+    let decide = async |update: ScoreUpdate| {
+        store.apply_watched(std::slice::from_ref(&update), &watch, noon()).await.unwrap().outcomes.remove(0)
+    };
+    // Nothing can be held there, so nothing is; who watches is told of no gains.
+    assert!(matches!(decide(update(user, "a").key("a").build()).await, Outcome::Applied { replayed: false, .. }));
+    assert!(matches!(decide(update(user, "a").key("a").build()).await, Outcome::Applied { replayed: true, .. }));
+    let (before, after) = (noon().plus_millis(-1), noon());
+    assert!(store.gains(before, after, 1000).await.unwrap().is_empty());
+    assert!(store.receipt(user, &BoardId::global(), &update(user, "a").build().action_id).await.unwrap().is_some());
+
+    client.batch_execute(V2).await.unwrap();
+    client.batch_execute("INSERT INTO refinery_schema_history VALUES (2)").await.unwrap();
+    // The same process goes on, and holds from now on.
+    let held = update(user, "b").build();
+    assert!(matches!(decide(held.clone()).await, Outcome::Quarantined { .. }));
+    assert_eq!(store.gains(before, after, 1000).await.unwrap().len(), 1);
+    assert_eq!(store.held(10).await.unwrap().len(), 1);
+    // The statement of the binary before.
+    let old = statements::ALL.iter().find(|(name, _)| *name == "WRITE_LEDGER_V1").expect("it is kept").1;
+    let (uuid, hash, now) = (uuid::Uuid::new_v4(), vec![7_u8; 32], "2026-11-20T12:00:00Z");
+    let literal = old
+        .replace("$15::timestamptz", &format!("'{now}'::timestamptz"))
+        .replace("$13::timestamptz[]", &format!("'{{{now}}}'::timestamptz[]"));
+    let literal = literal.replace("$14::", "$13::");
+    let none: Vec<Option<String>> = vec![None];
+    let number: Vec<Option<i64>> = vec![Some(9)];
+    client
+        .execute(
+            &literal,
+            &[
+                &vec![user.0],
+                &vec![uuid],
+                &vec!["global"],
+                &vec!["old"],
+                &vec!["default"],
+                &vec![1_i64],
+                &vec!["session"],
+                &none,
+                &vec![hash],
+                &vec!["applied"],
+                &number,
+                &number,
+                &vec!["request"],
+            ],
+        )
+        .await
+        .unwrap();
 }
 
 #[tokio::test]

@@ -52,7 +52,7 @@ impl Accounts for Names {
         unimplemented!("not asked for here")
     }
 
-    async fn open_session(&self, _: NewSession) -> Result<(), StoreError> {
+    async fn open_session(&self, _: NewSession) -> Result<bool, StoreError> {
         unimplemented!("not asked for here")
     }
 

@@ -24,7 +24,7 @@ impl Accounts for SqliteStore {
         self.readers.run(move |connection| find(connection, &folded)).await
     }
 
-    async fn open_session(&self, session: NewSession) -> Result<(), StoreError> {
+    async fn open_session(&self, session: NewSession) -> Result<bool, StoreError> {
         self.writer.run(move |connection| open_session(connection, &session)).await
     }
 
@@ -82,10 +82,11 @@ fn find(connection: &Connection, folded: &str) -> Result<Option<Account>, Failur
     Ok(Some(Account { user, username, password_hash: row.get(2)? }))
 }
 
-fn open_session(connection: &Connection, session: &NewSession) -> Result<(), Failure> {
-    connection
+fn open_session(connection: &Connection, session: &NewSession) -> Result<bool, Failure> {
+    let opened = connection
         .prepare_cached(
-            "INSERT INTO sessions (id, user, current_hash, created_at, expires_at) VALUES (?1, ?2, ?3, ?4, ?5)",
+            "INSERT INTO sessions (id, user, current_hash, created_at, expires_at)
+             SELECT ?1, id, ?3, ?4, ?5 FROM users WHERE id = ?2 AND password_hash = ?6",
         )?
         .execute(params![
             session.session.0,
@@ -93,8 +94,9 @@ fn open_session(connection: &Connection, session: &NewSession) -> Result<(), Fai
             session.refresh_hash.0,
             session.created_at.as_millis(),
             session.expires_at.as_millis(),
+            session.password_hash,
         ])?;
-    Ok(())
+    Ok(opened == 1)
 }
 
 /// A session that is neither ended nor expired.

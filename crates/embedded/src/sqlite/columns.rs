@@ -5,18 +5,14 @@ use std::sync::Arc;
 use common::account::RefreshHash;
 use common::board::Proof;
 use common::clock::Timestamp;
-use common::error_code::ErrorCode;
 use common::ids::{ActionId, ActionType, BoardId, IdempotencyKey, InvalidValue, SessionId, SubmissionId, UserId};
 use common::receipt::ReceiptStatus;
-use common::score_update::ContentHash;
+use common::score_update::{AddressHash, ContentHash};
 use common::standing::ScoreRow;
 use common::state::{Epoch, Version};
 use rusqlite::Row;
 
 use super::failure::Failure;
-
-/// The outcome of an applied action; a refused one has its code.
-const APPLIED: &str = "applied";
 
 /// A version as the database's integer.
 pub(super) fn stored(version: Version) -> Result<i64, Failure> {
@@ -26,15 +22,6 @@ pub(super) fn stored(version: Version) -> Result<i64, Failure> {
 /// A count of lines as the database's integer; more than fit are as good as all.
 pub(super) fn limit(lines: usize) -> i64 {
     i64::try_from(lines).unwrap_or(i64::MAX)
-}
-
-/// The outcome's name in the ledger.
-pub(super) const fn outcome_name(status: ReceiptStatus) -> Option<&'static str> {
-    match status {
-        ReceiptStatus::Applied => Some(APPLIED),
-        ReceiptStatus::Rejected(code) => Some(code.as_str()),
-        ReceiptStatus::Pending => None,
-    }
 }
 
 pub(super) fn user(row: &Row<'_>, column: usize) -> Result<UserId, Failure> {
@@ -104,6 +91,10 @@ pub(super) fn content_hash(row: &Row<'_>, column: usize) -> Result<ContentHash, 
     Ok(ContentHash(row.get(column)?))
 }
 
+pub(super) fn address_hash(row: &Row<'_>, column: usize) -> Result<Option<AddressHash>, Failure> {
+    Ok(row.get::<_, Option<[u8; 16]>>(column)?.map(AddressHash))
+}
+
 pub(super) fn refresh_hash(row: &Row<'_>, column: usize) -> Result<RefreshHash, Failure> {
     Ok(RefreshHash(row.get(column)?))
 }
@@ -113,11 +104,7 @@ pub(super) fn optional_refresh_hash(row: &Row<'_>, column: usize) -> Result<Opti
 }
 
 pub(super) fn status(row: &Row<'_>, column: usize) -> Result<ReceiptStatus, Failure> {
-    let parse = |outcome: &str| match outcome {
-        APPLIED => Some(ReceiptStatus::Applied),
-        code => ErrorCode::parse(code).map(ReceiptStatus::Rejected),
-    };
-    text(row, column, parse, "outcome")
+    text(row, column, ReceiptStatus::of_ledger, "outcome")
 }
 
 /// The five columns user, username, score, version, updated_at from `first` on.

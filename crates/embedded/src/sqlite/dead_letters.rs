@@ -132,8 +132,8 @@ fn insert(connection: &Connection, update: &ScoreUpdate, reason: &str, now: Time
         .prepare_cached(
             "INSERT INTO dead_letters (submission, board, user, action_id, action_type, points, proof, idempotency_key,
                                        content_hash, accepted_at, request_id, traceparent, tracestate, reason,
-                                       put_aside_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
+                                       put_aside_at, address_hash)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
         )?
         .execute(params![
             update.submission.0,
@@ -151,6 +151,7 @@ fn insert(connection: &Connection, update: &ScoreUpdate, reason: &str, now: Time
             update.trace.tracestate,
             reason,
             now.as_millis(),
+            update.address_hash.map(|hash| hash.0),
         ])?;
     Ok(())
 }
@@ -158,7 +159,7 @@ fn insert(connection: &Connection, update: &ScoreUpdate, reason: &str, now: Time
 fn list(connection: &Connection, after: i64, limit: usize) -> Result<Vec<DeadLetter>, Failure> {
     let mut statement = connection.prepare_cached(
         "SELECT id, submission, board, user, action_id, action_type, points, proof, idempotency_key, content_hash,
-                accepted_at, request_id, traceparent, tracestate, reason, put_aside_at
+                accepted_at, request_id, traceparent, tracestate, reason, put_aside_at, address_hash
          FROM dead_letters WHERE id > ?1 ORDER BY id LIMIT ?2",
     )?;
     let letters = statement.query_and_then(params![after, columns::limit(limit)], letter_of)?;
@@ -178,6 +179,7 @@ fn letter_of(row: &Row<'_>) -> Result<DeadLetter, Failure> {
         content_hash: columns::content_hash(row, 9)?,
         accepted_at: columns::time(row, 10)?,
         request_id: row.get(11)?,
+        address_hash: columns::address_hash(row, 16)?,
         trace: TraceContext { traceparent: row.get(12)?, tracestate: row.get(13)? },
     };
     Ok(DeadLetter { id: row.get(0)?, update, reason: row.get(14)?, put_aside_at: columns::time(row, 15)? })

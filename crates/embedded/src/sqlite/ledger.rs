@@ -10,10 +10,10 @@ use std::rc::Rc;
 use async_trait::async_trait;
 use common::board::ActionRule;
 use common::clock::Timestamp;
-use common::decision::{BoardFacts, DailyPoints, DecidedAction, Facts, LedgerRow, decide};
+use common::decision::{BoardFacts, DailyPoints, DecidedAction, Facts, LedgerRow, Plan, Watch, decide};
 use common::error_code::ErrorCode;
 use common::ids::{BoardId, UserId};
-use common::ports::{AppliedBatch, Ledger, StoreError};
+use common::ports::{AppliedBatch, Gain, Ledger, StoreError};
 use common::receipt::{Receipt, ReceiptStatus};
 use common::score_update::ScoreUpdate;
 use common::standing::BoardChange;
@@ -31,9 +31,18 @@ pub(super) const RECEIPT_COLUMNS: &str =
 
 #[async_trait]
 impl Ledger for SqliteStore {
-    async fn apply_batch(&self, updates: &[ScoreUpdate], now: Timestamp) -> Result<AppliedBatch, StoreError> {
-        let updates = updates.to_vec();
-        self.writer.run(move |connection| apply(connection, &updates, now)).await
+    async fn apply_watched(
+        &self,
+        updates: &[ScoreUpdate],
+        watch: &Watch,
+        now: Timestamp,
+    ) -> Result<AppliedBatch, StoreError> {
+        let (updates, watch) = (updates.to_vec(), watch.clone());
+        self.writer.run(move |connection| apply(connection, &updates, &watch, now)).await
+    }
+
+    async fn gains(&self, after: Timestamp, until: Timestamp, slot_ms: i64) -> Result<Vec<Gain>, StoreError> {
+        self.readers.run(move |connection| gains(connection, after, until, slot_ms.max(1))).await
     }
 
     async fn record_refusal(&self, update: &ScoreUpdate, code: ErrorCode, now: Timestamp) -> Result<(), StoreError> {
@@ -42,15 +51,55 @@ impl Ledger for SqliteStore {
     }
 }
 
-fn apply(connection: &Connection, updates: &[ScoreUpdate], now: Timestamp) -> Result<AppliedBatch, Failure> {
+fn apply(
+    connection: &Connection,
+    updates: &[ScoreUpdate],
+    watch: &Watch,
+    now: Timestamp,
+) -> Result<AppliedBatch, Failure> {
     let facts = read_facts(connection, updates, now)?;
-    let plan = decide(updates, facts, now);
+    let plan = decide(updates, facts, watch, now);
+    write_plan(connection, updates, &plan, now)?;
+    Ok(AppliedBatch { outcomes: plan.outcomes, changes: plan.changes })
+}
+
+/// Writes a plan inside the caller's savepoint.
+pub(super) fn write_plan(
+    connection: &Connection,
+    updates: &[ScoreUpdate],
+    plan: &Plan,
+    now: Timestamp,
+) -> Result<(), Failure> {
     write_ledger(connection, updates, &plan.ledger)?;
     write_daily_points(connection, &plan.daily, now)?;
-    for change in &plan.changes {
-        write_change(connection, change)?;
+    plan.changes.iter().try_for_each(|change| write_change(connection, change))
+}
+
+/// Rows that are older than their successors by more than this are not looked for: clocks of one machine that is set
+/// back are rare, and what is missed is a part of one window.
+const DISORDER_MS: i64 = 60_000;
+
+/// Walks back from the newest row, so that the cost is that of the window.
+fn gains(connection: &Connection, after: Timestamp, until: Timestamp, slot_ms: i64) -> Result<Vec<Gain>, Failure> {
+    let mut statement = connection.prepare_cached(
+        "SELECT decided_at, board, user, points, version IS NOT NULL AND points > 0 AND reviewer IS NULL
+         FROM actions ORDER BY id DESC",
+    )?;
+    let mut sums: BTreeMap<(BoardId, UserId, i64), i64> = BTreeMap::new();
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let decided_at = columns::time(row, 0)?;
+        if decided_at.plus_millis(DISORDER_MS) <= after {
+            break;
+        }
+        if decided_at > after && decided_at <= until && row.get(4)? {
+            let slot = decided_at.as_millis().div_euclid(slot_ms) * slot_ms;
+            let sum = sums.entry((columns::board(row, 1)?, columns::user(row, 2)?, slot)).or_default();
+            *sum = sum.saturating_add(row.get(3)?);
+        }
     }
-    Ok(AppliedBatch { outcomes: plan.outcomes, changes: plan.changes })
+    let gain = |((board, user, slot), points)| Gain { board, user, slot: Timestamp::from_millis(slot), points };
+    Ok(sums.into_iter().map(gain).collect())
 }
 
 fn write_refusal(
@@ -74,10 +123,10 @@ fn write_refusal(
         version: None,
         decided_at: Some(now),
     };
-    write_ledger(connection, std::slice::from_ref(update), &[LedgerRow { update: 0, receipt }])
+    write_ledger(connection, std::slice::from_ref(update), &[LedgerRow { update: 0, receipt, reviewer: None }])
 }
 
-fn read_facts(connection: &Connection, updates: &[ScoreUpdate], now: Timestamp) -> Result<Facts, Failure> {
+pub(super) fn read_facts(connection: &Connection, updates: &[ScoreUpdate], now: Timestamp) -> Result<Facts, Failure> {
     let mut users_of: BTreeMap<&BoardId, BTreeSet<UserId>> = BTreeMap::new();
     for update in updates {
         users_of.entry(&update.board).or_default().insert(update.user);
@@ -186,7 +235,7 @@ fn read_decided(connection: &Connection, updates: &[ScoreUpdate], facts: &mut Fa
     Ok(())
 }
 
-/// Three looks into three indexes; a row that is found more than once does no harm.
+/// Looks into five indexes; a row that is found more than once does no harm.
 fn decided_sql() -> String {
     let columns = format!("submission, user, idempotency_key, content_hash, {RECEIPT_COLUMNS}");
     format!(
@@ -194,7 +243,12 @@ fn decided_sql() -> String {
          UNION ALL
          SELECT {columns} FROM actions WHERE board = ?2 AND user = ?3 AND action_id = ?4 AND outcome = 'applied'
          UNION ALL
-         SELECT {columns} FROM actions WHERE user = ?3 AND idempotency_key = ?5 AND outcome = 'applied'"
+         SELECT {columns} FROM actions WHERE user = ?3 AND idempotency_key = ?5 AND outcome = 'applied'
+         UNION ALL
+         SELECT {columns} FROM actions
+         WHERE board = ?2 AND user = ?3 AND action_id = ?4 AND outcome IN ('quarantined', 'forbidden')
+         UNION ALL
+         SELECT {columns} FROM actions WHERE user = ?3 AND idempotency_key = ?5 AND outcome = 'quarantined'"
     )
 }
 
@@ -215,10 +269,11 @@ pub(super) fn receipt_of(row: &Row<'_>, first: usize) -> Result<Receipt, Failure
 fn write_ledger(connection: &Connection, updates: &[ScoreUpdate], rows: &[LedgerRow]) -> Result<(), Failure> {
     let mut statement = connection.prepare_cached(
         "INSERT INTO actions (submission, board, user, action_id, action_type, points, score_after, version, proof,
-                              idempotency_key, content_hash, outcome, request_id, accepted_at, decided_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
+                              idempotency_key, content_hash, outcome, request_id, accepted_at, decided_at, address_hash,
+                              reviewer)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
     )?;
-    for LedgerRow { update, receipt } in rows {
+    for LedgerRow { update, receipt, reviewer } in rows {
         let update = &updates[*update];
         statement.execute(params![
             update.submission.0,
@@ -232,10 +287,12 @@ fn write_ledger(connection: &Connection, updates: &[ScoreUpdate], rows: &[Ledger
             update.proof.as_str(),
             update.idempotency_key.as_ref().map(AsRef::<str>::as_ref),
             update.content_hash.0,
-            columns::outcome_name(receipt.status),
+            receipt.status.ledger_outcome(),
             update.request_id,
             update.accepted_at.as_millis(),
             receipt.decided_at.map(Timestamp::as_millis),
+            update.address_hash.map(|hash| hash.0),
+            reviewer,
         ])?;
     }
     Ok(())
@@ -286,7 +343,9 @@ mod tests {
         let connection = open_reader(&DataDir::prepare(dir.path()).unwrap().database()).unwrap();
         let mut explain = connection.prepare(&format!("EXPLAIN QUERY PLAN {}", decided_sql())).unwrap();
         let plan: Vec<String> = explain.query_map([1; 5], |row| row.get(3)).unwrap().map(Result::unwrap).collect();
-        for index in ["sqlite_autoindex_actions_1", "actions_applied", "actions_key"] {
+        for index in
+            ["sqlite_autoindex_actions_1", "actions_applied", "actions_key", "actions_held", "actions_held_key"]
+        {
             assert!(plan.iter().any(|step| step.contains(&format!("INDEX {index} "))), "{index}: {plan:?}");
         }
         assert!(!plan.iter().any(|step| step.starts_with("SCAN")), "{plan:?}");

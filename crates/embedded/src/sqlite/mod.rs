@@ -4,6 +4,7 @@
 //! ([`readers`]). In WAL mode the two never wait for each other.
 
 mod accounts;
+mod audit;
 mod boards;
 mod columns;
 mod connection;
@@ -12,6 +13,7 @@ mod failure;
 mod issuer_keys;
 mod ledger;
 mod readers;
+mod reviews;
 mod schema;
 mod store;
 mod truth;

@@ -216,15 +216,20 @@ fn receipt(
     board: &BoardId,
     action: &ActionId,
 ) -> Result<Option<Receipt>, Failure> {
-    // The first half has one row at most; the second is asked only when it has none.
+    // The applied row, else what a review or the quarantine says, else the last refusal.
     let mut statement = connection.prepare_cached(&format!(
-        "SELECT * FROM (SELECT {RECEIPT_COLUMNS} FROM actions
-                        WHERE board = ?1 AND user = ?2 AND action_id = ?3 AND outcome = 'applied')
-         UNION ALL
-         SELECT * FROM (SELECT {RECEIPT_COLUMNS} FROM actions
-                        WHERE board = ?1 AND user = ?2 AND action_id = ?3 AND outcome <> 'applied'
-                        ORDER BY id DESC LIMIT 1)
-         LIMIT 1"
+        "SELECT {RECEIPT_COLUMNS} FROM (
+             SELECT * FROM (SELECT 0 AS place, {RECEIPT_COLUMNS} FROM actions
+                            WHERE board = ?1 AND user = ?2 AND action_id = ?3 AND outcome = 'applied')
+             UNION ALL
+             SELECT * FROM (SELECT CASE outcome WHEN 'forbidden' THEN 1 ELSE 2 END, {RECEIPT_COLUMNS} FROM actions
+                            WHERE board = ?1 AND user = ?2 AND action_id = ?3
+                                AND outcome IN ('quarantined', 'forbidden'))
+             UNION ALL
+             SELECT * FROM (SELECT 3, {RECEIPT_COLUMNS} FROM actions
+                            WHERE board = ?1 AND user = ?2 AND action_id = ?3 AND outcome <> 'applied'
+                            ORDER BY id DESC LIMIT 1))
+         ORDER BY place LIMIT 1"
     ))?;
     let found = statement
         .query_row(params![board.as_str(), user.0, action.as_str()], |row| Ok(receipt_of(row, 0)))

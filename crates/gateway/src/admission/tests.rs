@@ -1,11 +1,10 @@
 //! The contract's order, checked pair by pair: whatever else is wrong, the first refusal in the order is the one told.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use common::board::Proof;
 use common::clock::Timestamp;
-use common::ids::{ActionId, ActionType, BoardId, IdempotencyKey, SessionId, SubmissionId, UserId};
+use common::ids::{ActionId, ActionType, BoardId, IdempotencyKey, SubmissionId};
 use common::ports::StoredAnswer;
 use common::rate_limit::Allowance;
 use common::score_update::{ContentHash, TraceContext};
@@ -58,6 +57,7 @@ fn update() -> ScoreUpdate {
         idempotency_key: Some(claim().key),
         content_hash: claim().content_hash,
         accepted_at: Timestamp::from_millis(0),
+        address_hash: None,
         request_id: String::new(),
         trace: TraceContext::default(),
     }
@@ -65,16 +65,10 @@ fn update() -> ScoreUpdate {
 
 /// Local checks that stopped at `at`, with what is known by then.
 fn local(at: Option<Check>) -> LocalChecks {
-    let claims = Claims {
-        user: user(),
-        session: SessionId(uuid::Uuid::from_u128(3)),
-        username: Arc::from("ada"),
-        expires_at: Timestamp::from_millis(i64::MAX),
-        kid: Arc::from("k1"),
-    };
+    let actor = Actor { user: user(), session: Some(SessionId(uuid::Uuid::from_u128(3))) };
     let reached = |check| at.is_none_or(|at| at > check);
     LocalChecks {
-        claims: reached(Check::Token).then_some(claims),
+        actor: reached(Check::Token).then_some(actor),
         claim: reached(Check::Signature).then(claim),
         outcome: match at {
             Some(check) => Err((check, Refusal::new(ErrorCode::InvalidRequest, "local"))),
@@ -159,7 +153,7 @@ fn the_users_limit_comes_after_the_timestamp_and_before_the_bounds() {
 
 #[test]
 fn what_was_refused_before_the_limit_does_not_count_against_it() {
-    let question = |at| local(at).question((QUOTA, "203.0.113.9".into()), QUOTA);
+    let question = |at| local(at).question(Some((QUOTA, "203.0.113.9".into())), QUOTA);
     assert!(question(Some(Check::Timestamp)).user.is_none());
     assert!(question(Some(Check::Bounds)).user.is_some());
     assert!(question(Some(Check::OwnScore)).claim.is_none());

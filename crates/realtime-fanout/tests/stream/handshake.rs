@@ -74,7 +74,7 @@ async fn both_paths_and_the_default_board_show_ten_lines() {
 async fn the_subprotocol_is_answered_where_it_is_offered() {
     let node = Node::start().await;
     let offer = |offer: &'static str| [("sec-websocket-protocol", offer)];
-    let spoken = Watcher::try_open(&node.url(""), &offer("bearer.x, scoreboard.v1")).await.unwrap();
+    let spoken = Watcher::try_open(&node.url(""), &offer("chat, scoreboard.v1")).await.unwrap();
     assert_eq!(spoken.subprotocol.as_deref(), Some("scoreboard.v1"));
     assert_eq!(Watcher::open(&node.url("")).await.subprotocol, None);
     node.ended().await;

@@ -6,19 +6,22 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use board_view::{BoardViews, Lookup, ViewSettings};
-use common::clock::Clock;
+use common::clock::{Clock, Timestamp};
 use common::ids::BoardId;
-use common::ports::{Event, EventBus, Ledger};
-use common::standing::TopList;
-use common::state::StatePoint;
+use common::ports::{Event, EventBus, Ledger, Projected, RankIndex as _};
+use common::standing::{BoardChange, TopList};
+use common::state::{StatePoint, Version};
 use embedded::Embedded;
-use realtime_fanout::{FanoutApp, FanoutSettings, FanoutState};
+use realtime_fanout::{FanoutApp, FanoutPorts, FanoutSettings, FanoutState};
+use runtime::token_gate::TokenGate;
 use testkit::clock::ManualClock;
 use testkit::fixtures::{Player, WIDE, board_id, epoch, players, rules, update};
 use testkit::waiting::{SOON, eventually, within};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::door::Door;
+use crate::faulty_bus::FaultyBus;
 use crate::truth_with_faults::TruthWithFaults;
 
 pub(crate) struct Node {
@@ -28,6 +31,8 @@ pub(crate) struct Node {
     pub(crate) state: Arc<FanoutState>,
     pub(crate) views: Arc<BoardViews>,
     pub(crate) truth: Arc<TruthWithFaults>,
+    pub(crate) door: Arc<Door>,
+    pub(crate) faulty: Arc<AtomicBool>,
     embedded: Embedded,
     clock: ManualClock,
     actions: AtomicU64,
@@ -49,26 +54,49 @@ impl Node {
         let board = board_id();
         embedded.store.create_board(&board, &epoch("e1"), &rules()).await.unwrap();
         let players = players(&*embedded.store, 120).await;
+        let filler = uuid::Uuid::new_v4();
+        let start = StatePoint { epoch: epoch("e1"), version: Version::ZERO };
+        embedded.ranks.begin_fill(&board, &start.epoch, start.version, filler).await.unwrap();
+        embedded.ranks.finish_fill(&board, filler, &start).await.unwrap();
         let inner: Arc<dyn common::ports::Truth> = Arc::clone(&embedded.store) as _;
         let truth = Arc::new(TruthWithFaults { inner, away: AtomicBool::new(false) });
-        let bus: Arc<dyn EventBus> = Arc::clone(&embedded.bus) as _;
+        let faulty = Arc::new(AtomicBool::new(false));
+        let bus: Arc<dyn EventBus> =
+            Arc::new(FaultyBus { inner: Arc::clone(&embedded.bus) as _, faulty: Arc::clone(&faulty) });
         let views = BoardViews::new(
             Arc::clone(&truth) as _,
-            bus,
+            Arc::clone(&bus),
             Arc::clone(&shared_clock),
             ViewSettings { poll: Duration::from_millis(200), ..ViewSettings::default() },
         );
         let views = Arc::new(views);
         let stop = CancellationToken::new();
-        let state = FanoutState::new(Arc::clone(&views), settings, shared_clock);
+        let door = Door::new();
+        let tokens = Arc::new(TokenGate::new(Arc::clone(&door) as _, Arc::clone(&shared_clock)));
+        let events = bus;
+        let ports = FanoutPorts {
+            views: Arc::clone(&views),
+            events: Arc::clone(&events),
+            ranks: Arc::clone(&embedded.ranks) as _,
+            tokens: Arc::clone(&tokens),
+            clock: shared_clock,
+        };
+        let state = FanoutState::new(ports, settings);
         let app = FanoutApp::build(Arc::clone(&state), TcpListener::bind("127.0.0.1:0").unwrap());
         let port = app.port().unwrap();
         let (following, token, serving) = (Arc::clone(&views), stop.clone(), stop.clone());
+        let own = Arc::clone(&state);
         let served = tokio::spawn(async move {
             let ended = CancellationToken::new();
             let follow = tokio::spawn({
                 let ended = ended.clone();
-                async move { following.run(ended).await }
+                async move {
+                    tokio::join!(
+                        following.run(ended.clone()),
+                        own.run(ended.clone()),
+                        tokens.run(events.as_ref(), ended)
+                    )
+                }
             });
             app.run(serving).await.unwrap();
             ended.cancel();
@@ -82,6 +110,8 @@ impl Node {
             state,
             views,
             truth,
+            door,
+            faulty,
             embedded,
             clock,
             actions: AtomicU64::new(0),
@@ -98,26 +128,53 @@ impl Node {
 
     /// A player scores; the event is told.
     pub(crate) async fn score(&self, player: usize, points: i64) -> StatePoint {
-        self.commit(player, points, true).await
+        let (change, ranks) = self.commit(player, points).await;
+        self.tell(change, ranks).await
+    }
+
+    /// A player scores, and the event does not say where that leads.
+    pub(crate) async fn score_unranked(&self, player: usize, points: i64) -> StatePoint {
+        let (change, _) = self.commit(player, points).await;
+        self.tell(change, Vec::new()).await
     }
 
     /// A player scores, and no event says so.
     pub(crate) async fn score_untold(&self, player: usize, points: i64) -> StatePoint {
-        self.commit(player, points, false).await
+        self.commit(player, points).await.0.state()
     }
 
-    async fn commit(&self, player: usize, points: i64, told: bool) -> StatePoint {
+    /// Decides, commits and projects.
+    pub(crate) async fn commit(&self, player: usize, points: i64) -> (BoardChange, Vec<Option<u64>>) {
         let action = format!("a{}", self.actions.fetch_add(1, Ordering::SeqCst));
         let update = update(self.players[player].user, &action).board(&self.board).action_type(WIDE).points(points);
         self.clock.advance_millis(1);
         let applied = self.embedded.store.apply_batch(&[update.build()], self.clock.now()).await.unwrap();
         let change = applied.changes.into_iter().next().unwrap();
+        let ranks = match self.embedded.ranks.apply(&change).await.unwrap() {
+            Projected::Standing(ranks) => ranks,
+            Projected::Behind(_) => panic!("nobody else projects"),
+        };
+        (change, ranks)
+    }
+
+    async fn tell(&self, change: BoardChange, ranks: Vec<Option<u64>>) -> StatePoint {
         let state = change.state();
-        if told {
-            let event = Event::BoardChanged { change: Arc::new(change), ranks: Vec::new(), traces: Vec::new() };
-            self.embedded.bus.publish(event).await.unwrap();
-        }
+        let event = Event::BoardChanged { change: Arc::new(change), ranks, traces: Vec::new() };
+        self.embedded.bus.publish(event).await.unwrap();
         state
+    }
+
+    pub(crate) fn bus(&self) -> &dyn EventBus {
+        &*self.embedded.bus
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// The clock goes on.
+    pub(crate) fn pass(&self, time: Duration) {
+        self.clock.advance_millis(i64::try_from(time.as_millis()).unwrap());
     }
 
     pub(crate) async fn top(&self, limit: usize) -> TopList {
@@ -126,6 +183,10 @@ impl Node {
 
     pub(crate) fn url(&self, query: &str) -> String {
         format!("ws://127.0.0.1:{}/ws/scoreboard?board={}{query}", self.port, self.board)
+    }
+
+    pub(crate) fn events_url(&self, query: &str) -> String {
+        format!("http://127.0.0.1:{}/api/v1/scoreboard/stream?board={}{query}", self.port, self.board)
     }
 
     pub(crate) fn ask_to_stop(&self) {

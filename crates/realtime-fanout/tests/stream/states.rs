@@ -104,7 +104,7 @@ async fn since_at_the_head_sends_nothing_old_and_anything_else_a_snapshot() {
     // A pong comes after whatever was to be sent first.
     resumed.send(Message::Ping("here".into())).await;
     assert_eq!(resumed.message().await, Some(Message::Pong("here".into())), "nothing old is sent");
-    for since in ["e1.1", "e0.7", "junk", "e1.x", ""] {
+    for since in ["e0.7", "junk", "e1.x", ""] {
         let mut watcher = Watcher::open(&node.url(&format!("&since={since}"))).await;
         assert_eq!(watcher.expect("scoreboard:snapshot").await["version"], 2, "since={since}");
     }

@@ -21,12 +21,21 @@ pub(crate) struct Refused {
     pub(crate) status: u16,
     pub(crate) retry_after: Option<String>,
     pub(crate) request_id: Option<String>,
+    pub(crate) challenge: Option<String>,
     pub(crate) body: Value,
 }
 
 impl Watcher {
     pub(crate) async fn open(url: &str) -> Self {
         Self::try_open(url, &[]).await.expect("the handshake is accepted")
+    }
+
+    /// With the compact protocol.
+    pub(crate) async fn open_delta(url: &str) -> Self {
+        let offer = [("sec-websocket-protocol", "scoreboard.v1.delta")];
+        let watcher = Self::try_open(url, &offer).await.expect("the handshake is accepted");
+        assert_eq!(watcher.subprotocol.as_deref(), Some("scoreboard.v1.delta"));
+        watcher
     }
 
     pub(crate) async fn try_open(url: &str, headers: &[(&str, &str)]) -> Result<Self, Refused> {
@@ -44,6 +53,7 @@ impl Watcher {
                 status: response.status().as_u16(),
                 retry_after: header(&response, "retry-after"),
                 request_id: header(&response, "x-request-id"),
+                challenge: header(&response, "www-authenticate"),
                 body: serde_json::from_slice(response.body().as_deref().unwrap_or_default()).unwrap_or_default(),
             }),
             Err(error) => panic!("no handshake at {url}: {error}"),
@@ -57,12 +67,21 @@ impl Watcher {
     /// The next event that is not a heartbeat.
     pub(crate) async fn event(&mut self) -> (String, Value) {
         loop {
-            let Some(Message::Text(text)) = self.message().await else { panic!("a text frame is expected") };
-            let mut frame: Value = serde_json::from_str(&text).unwrap();
-            let event = frame["event"].as_str().unwrap().to_owned();
+            let (event, data) = self.any_event().await;
             if event != "heartbeat" {
-                return (event, frame["data"].take());
+                return (event, data);
             }
+        }
+    }
+
+    /// The next event.
+    pub(crate) async fn any_event(&mut self) -> (String, Value) {
+        match self.message().await {
+            Some(Message::Text(text)) => {
+                let mut frame: Value = serde_json::from_str(&text).unwrap();
+                (frame["event"].as_str().unwrap().to_owned(), frame["data"].take())
+            }
+            other => panic!("a text frame is expected, not {other:?}"),
         }
     }
 

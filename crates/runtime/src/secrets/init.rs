@@ -45,7 +45,7 @@ pub fn init(root: &Path) -> Result<InitReport, SecretsError> {
 }
 
 impl InitReport {
-    fn file(&mut self, path: &Path, content: &str) -> Result<(), SecretsError> {
+    pub(super) fn file(&mut self, path: &Path, content: &str) -> Result<(), SecretsError> {
         if !path.exists() && create_file(path, content)? {
             self.created.push(path.to_owned());
         } else {

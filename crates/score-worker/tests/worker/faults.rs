@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use common::clock::Timestamp;
+use common::decision::Watch;
 use common::error_code::ErrorCode;
 use common::ids::{BoardId, UserId};
 use common::ports::{
-    AppliedBatch, Event, EventBus, EventStream, FillStart, FillStep, IndexState, Ledger, Projected, QueueError,
-    RankIndex, StoreError,
+    AppliedBatch, Event, EventBus, EventStream, FillStart, FillStep, Gain, IndexState, Ledger, Projected, QueueError,
+    RankIndex, ScoresAt, StoreError,
 };
 use common::score_update::ScoreUpdate;
 use common::standing::{BoardChange, Neighborhood, Placement, ScoreRow};
@@ -97,7 +98,12 @@ pub(crate) struct FaultyLedger {
 
 #[async_trait]
 impl Ledger for FaultyLedger {
-    async fn apply_batch(&self, updates: &[ScoreUpdate], now: Timestamp) -> Result<AppliedBatch, StoreError> {
+    async fn apply_watched(
+        &self,
+        updates: &[ScoreUpdate],
+        watch: &Watch,
+        now: Timestamp,
+    ) -> Result<AppliedBatch, StoreError> {
         self.gate.pass("before the commit").await;
         if self.sickness.strikes().await {
             return Err(away());
@@ -111,13 +117,17 @@ impl Ledger for FaultyLedger {
         if updates.iter().any(|update| self.refused.lock().contains(update.action_id.as_str())) {
             return Err(StoreError::Refused { store: "test", source: "bad data".into() });
         }
-        let applied = self.inner.apply_batch(updates, now).await?;
+        let applied = self.inner.apply_watched(updates, watch, now).await?;
         self.committed.lock().push(updates.len());
         if self.lies.swap(false, Ordering::SeqCst) {
             return Err(away());
         }
         self.gate.pass("after the commit").await;
         Ok(applied)
+    }
+
+    async fn gains(&self, after: Timestamp, until: Timestamp, slot_ms: i64) -> Result<Vec<Gain>, StoreError> {
+        self.inner.gains(after, until, slot_ms).await
     }
 
     async fn record_refusal(&self, update: &ScoreUpdate, code: ErrorCode, now: Timestamp) -> Result<(), StoreError> {
@@ -202,6 +212,9 @@ impl RankIndex for FaultyRanks {
         around: usize,
     ) -> Result<Option<(StatePoint, Option<Neighborhood<Placement>>)>, StoreError> {
         self.here().await?.neighborhood(board, user, around).await
+    }
+    async fn scores_at(&self, board: &BoardId, ranks: &[u64]) -> Result<Option<ScoresAt>, StoreError> {
+        self.here().await?.scores_at(board, ranks).await
     }
     async fn count(&self, board: &BoardId) -> Result<Option<(StatePoint, u64)>, StoreError> {
         self.here().await?.count(board).await

@@ -2,23 +2,17 @@
 
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use clap::Subcommand;
 use common::clock::Clock as _;
-use common::ports::{IssuerKey, ListedIssuerKey, NewIssuerKey};
-use common::signature::SigningKey;
+use common::ports::ListedIssuerKey;
 use runtime::clock::SystemClock;
 use runtime::exit::{Exit, Failure};
+use runtime::new_issuer_key::{new_issuer_key, shown_secret};
 use runtime::settings::{Settings, Sources};
 use serde_json::json;
-use zeroize::Zeroizing;
 
 use crate::operator::{Operator, failed};
 use crate::output::Output;
-
-/// The longest name, in characters: one line of a list.
-const MAX_NAME: usize = 64;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum IssuerKeyCommand {
@@ -46,15 +40,9 @@ pub(crate) async fn run(sources: &Sources, command: IssuerKeyCommand, output: Ou
 }
 
 async fn create(settings: &Settings, name: String, output: Output) -> Result<Exit, Failure> {
-    if !(1..=MAX_NAME).contains(&name.chars().count()) || name.chars().any(char::is_control) {
-        return Err(Failure::new(Exit::Usage, format!("the name must be 1 to {MAX_NAME} characters on one line")));
-    }
+    let new = new_issuer_key(&name, SystemClock.now()).map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;
     let operator = Operator::open(settings, Arc::new(SystemClock)).await?;
-    let secret = SigningKey::from_bytes(rand::random());
-    let key_id = format!("iss_{}", URL_SAFE_NO_PAD.encode(rand::random::<[u8; 12]>()));
-    let shown = Zeroizing::new(URL_SAFE_NO_PAD.encode(secret.as_bytes()));
-    let key = IssuerKey { key_id: key_id.clone(), secret };
-    let new = NewIssuerKey { key, name: name.clone(), created_at: SystemClock.now() };
+    let (key_id, shown) = (new.key.key_id.clone(), shown_secret(&new.key));
     operator.issuer_keys.create_issuer_key(new).await.map_err(|error| failed(&error))?;
     output.print(&json!({"keyId": key_id, "name": name, "secret": shown.as_str()}), || {
         format!("keyId  {key_id}\nsecret {} (base64url, shown only now)", shown.as_str())

@@ -1,5 +1,6 @@
 //! The commands, one a file.
 
+pub(crate) mod audit;
 pub(crate) mod board;
 pub(crate) mod caller_key;
 pub(crate) mod check_config;
@@ -10,6 +11,7 @@ pub(crate) mod migrate;
 pub(crate) mod openapi;
 mod password;
 pub(crate) mod rebuild_ranks;
+pub(crate) mod review;
 pub(crate) mod serve;
 pub(crate) mod submit;
 pub(crate) mod user;

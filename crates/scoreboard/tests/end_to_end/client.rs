@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use common::clock::Clock as _;
+use common::clock::{Clock as _, Timestamp};
 use common::ids::{ActionId, ActionType, BoardId, UserId};
 use common::signature::{SignedAction, SigningKey};
 use reqwest::header::HeaderMap;
@@ -52,7 +52,8 @@ pub(crate) struct Player {
     pub(crate) id: String,
     pub(crate) name: String,
     pub(crate) token: String,
-    key: SigningKey,
+    pub(crate) refresh_token: String,
+    pub(crate) key: SigningKey,
 }
 
 impl Client {
@@ -121,6 +122,7 @@ impl Client {
             id: grant["userId"].as_str().expect("an id").to_owned(),
             name: name.to_owned(),
             token: grant["accessToken"].as_str().expect("a token").to_owned(),
+            refresh_token: grant["refreshToken"].as_str().expect("a token").to_owned(),
             key: SigningKey::from_bytes(key.try_into().expect("32 bytes")),
         }
     }
@@ -145,7 +147,12 @@ impl Player {
 
     /// The body of an action, signed now.
     pub(crate) fn signed(&self, action: &str, points: i64) -> Value {
-        let timestamp = SystemClock.now().to_string();
+        self.signed_at(SystemClock.now(), action, points)
+    }
+
+    /// The body of an action, signed at another time.
+    pub(crate) fn signed_at(&self, time: Timestamp, action: &str, points: i64) -> Value {
+        let timestamp = time.to_string();
         let signed = SignedAction {
             board: &BoardId::global(),
             user: UserId::parse(&self.id).expect("a user id"),

@@ -2,7 +2,7 @@
 //! four processes on them.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -28,6 +28,8 @@ pub(crate) struct Deployment {
     pub(crate) processes: Vec<(String, Process)>,
     /// Its place on the servers; `None` when it has none.
     pub(crate) place: Option<Place>,
+    /// Where the gateway answers gRPC.
+    pub(crate) grpc_url: String,
     settings: Vec<(String, String)>,
     /// Where each process listens.
     #[allow(dead_code, reason = "for the fault tests, which share this file")]
@@ -86,8 +88,24 @@ impl Deployment {
 
     /// PostgreSQL, Redis and RabbitMQ, one process.
     pub(crate) async fn distributed() -> Self {
+        Self::distributed_with(&[]).await
+    }
+
+    /// The same, with settings of its own.
+    pub(crate) async fn distributed_with(more: &[(&str, &str)]) -> Self {
         let (dir, place, settings) = Self::on_servers(Place::new().await).await;
-        Self::in_one_process(dir, settings, Some(place)).await
+        Self::in_one_process(dir, [settings, owned(more)].concat(), Some(place)).await
+    }
+
+    /// One more gateway beside those that run.
+    pub(crate) async fn another_gateway(&mut self, more: &[(&str, &str)]) -> Client {
+        let ports = Ports::free();
+        let settings = [self.settings.clone(), owned(more), ports.settings().into()].concat();
+        let process = Process::start("gateway", with(command(&binary("gateway")), &settings), self.dir.path());
+        self.processes.push(("gateway".to_owned(), process));
+        self.admins.push(ports.admin);
+        self.ready().await;
+        Client::new(&format!("http://127.0.0.1:{}", ports.http))
     }
 
     /// PostgreSQL, Redis and RabbitMQ, a process for each service.
@@ -132,6 +150,7 @@ impl Deployment {
         Self {
             api: Client::new(&format!("http://127.0.0.1:{gateway}")),
             stream_url: format!("ws://127.0.0.1:{fanout}/ws/scoreboard"),
+            grpc_url: format!("http://127.0.0.1:{}", ports[3].1.grpc),
             admins: ports.iter().map(|(_, ports)| ports.admin).collect(),
             listeners: ports.iter().map(|(_, ports)| ports.settings().into()).collect(),
             processes,
@@ -163,6 +182,10 @@ impl Deployment {
         let settings = [without_limits(), settings].concat();
         run(with(operator(&["key", "init", &secrets]), &settings));
         run(with(operator(&["key", "caller", "create", &secrets, "arena"]), &settings));
+        for permission in ["score", "admin"] {
+            let made = ["key", "caller", "create", &secrets, &format!("may-{permission}"), "--may", permission];
+            run(with(operator(&made), &settings));
+        }
         (dir, place, settings)
     }
 
@@ -173,6 +196,7 @@ impl Deployment {
         let deployment = Self {
             api: Client::new(&format!("http://127.0.0.1:{}", ports.http)),
             stream_url: format!("ws://127.0.0.1:{}/ws/scoreboard", ports.http),
+            grpc_url: format!("http://127.0.0.1:{}", ports.grpc),
             admins: vec![ports.admin],
             listeners: vec![ports.settings().into()],
             processes: vec![("scoreboard".to_owned(), process)],
@@ -235,6 +259,11 @@ impl Deployment {
         &self.processes[0].1
     }
 
+    /// Takes a setting back; what starts from now on does not have it.
+    pub(crate) fn forget(&mut self, name: &str) {
+        self.settings.retain(|(known, _)| known != name);
+    }
+
     /// Starts the one process again, on the same ports and data.
     pub(crate) async fn start_again(&mut self) {
         let command = with(operator(&["serve"]), &self.settings);
@@ -293,6 +322,11 @@ impl Deployment {
         if let Some(place) = self.place {
             place.give_back().await;
         }
+    }
+
+    /// Where its secrets are.
+    pub(crate) fn secrets(&self) -> PathBuf {
+        self.dir.path().join(if self.place.is_some() { "secrets" } else { "data/secrets" })
     }
 
     /// The directory of this deployment.

@@ -19,17 +19,17 @@ use crate::client::{Answer, Client, Player};
 use crate::deployment::Deployment;
 
 /// What running servers may take to follow a change of the rules, with what a busy machine adds.
-const RULES_FOLLOWED: Duration = Duration::from_secs(10);
+pub(crate) const RULES_FOLLOWED: Duration = Duration::from_secs(10);
 /// What is promised for a revoked key.
-const REVOKED_WITHIN: Duration = Duration::from_secs(5);
+pub(crate) const REVOKED_WITHIN: Duration = Duration::from_secs(5);
 
 /// A signature's key, and the name that goes with it.
-struct Signer {
-    key: SigningKey,
-    key_id: Option<String>,
+pub(crate) struct Signer {
+    pub(crate) key: SigningKey,
+    pub(crate) key_id: Option<String>,
 }
 
-fn key(text: &Value) -> SigningKey {
+pub(crate) fn key(text: &Value) -> SigningKey {
     let bytes = URL_SAFE_NO_PAD.decode(text.as_str().expect("a key")).expect("base64url");
     SigningKey::from_bytes(bytes.try_into().expect("32 bytes"))
 }
@@ -42,7 +42,7 @@ impl Signer {
         Self { key: key(&grant["signingKey"]), key_id: None }
     }
 
-    fn sign(&self, user: &str, action_type: &str, action: &str, points: i64) -> Value {
+    pub(crate) fn sign(&self, user: &str, action_type: &str, action: &str, points: i64) -> Value {
         let timestamp = SystemClock.now().to_string();
         let signed = SignedAction {
             board: &BoardId::parse("arena").unwrap(),
@@ -63,7 +63,7 @@ impl Signer {
 }
 
 /// A command that succeeds, and what it said.
-fn told(deployment: &Deployment, arguments: &[&str]) -> Value {
+pub(crate) fn told(deployment: &Deployment, arguments: &[&str]) -> Value {
     let (code, text) = deployment.operate(&[&["--json"], arguments].concat());
     assert_eq!(code, Some(0), "{arguments:?}: {text}");
     serde_json::from_str(&text).expect("JSON")
@@ -74,7 +74,7 @@ fn refused(deployment: &Deployment, exit: i32, arguments: &[&str]) {
     assert_eq!(code, Some(exit), "{arguments:?}: {text}");
 }
 
-async fn update(api: &Client, player: &Player, body: &Value) -> Answer {
+pub(crate) async fn update(api: &Client, player: &Player, body: &Value) -> Answer {
     api.post("/api/v1/score/update", body, &[("authorization", &player.bearer())]).await
 }
 

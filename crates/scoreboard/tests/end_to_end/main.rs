@@ -2,8 +2,11 @@
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests say in their names what must hold")]
 
 mod accounts;
+mod broker_proxy;
+mod callers;
 mod client;
 mod conservation;
+mod crashes;
 mod cross_origin;
 mod deployment;
 mod in_process;
@@ -12,7 +15,14 @@ mod journey;
 mod life;
 mod operator;
 mod process;
+mod proofs;
+mod rates;
+mod raw_http;
 mod refusals;
+mod repeats;
+mod review;
+mod security_events;
 mod servers;
+mod token_mint;
 mod traces;
 mod watcher;

@@ -1,9 +1,19 @@
 //! The error table, row by row over real HTTP: status, code, headers, and that nothing moved.
 
-use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::time::Duration;
 
+use common::clock::Clock as _;
+use common::error_code::ErrorCode;
+use runtime::clock::SystemClock;
+use serde_json::{Value, json};
+use testkit::waiting::eventually;
+
+use crate::broker_proxy::BrokerProxy;
 use crate::client::{Answer, Client, PASSWORD, Player};
 use crate::deployment::Deployment;
+use crate::raw_http::last_answer;
+use crate::token_mint::TokenMint;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_error_table_embedded() {
@@ -47,6 +57,7 @@ struct Row {
 async fn error_table(deployment: Deployment) {
     let api = deployment.api.clone();
     let (ada, bob) = (api.join("ada").await, api.join("bob").await);
+    let slow = tokio::spawn(of_slow_requests(api.clone()));
     api.score(&ada, "used", 5).await.expect(200);
     let keyed = [("authorization", ada.bearer()), ("idempotency-key", "taken".to_owned())];
     let keyed: Vec<(&str, &str)> = keyed.iter().map(|(name, value)| (*name, value.as_str())).collect();
@@ -55,8 +66,12 @@ async fn error_table(deployment: Deployment) {
 
     let mut rows = of_shape(&api, &ada).await;
     rows.extend(of_proof(&api, &ada, &bob, &keyed).await);
+    rows.extend(of_tokens(&deployment, &ada).await);
     rows.extend(of_accounts(&api).await);
     rows.extend(of_paths(&api).await);
+    rows.extend(of_requests(&api).await);
+    rows.extend(slow.await.expect("no panic"));
+    let mut walked: BTreeSet<&str> = rows.iter().map(|row| row.code).collect();
     for row in rows {
         let Row { what, answer, status, code, field } = row;
         assert_eq!((answer.status, answer.code()), (status, code), "{what}: {}", answer.body);
@@ -67,9 +82,23 @@ async fn error_table(deployment: Deployment) {
         if let Some(field) = field {
             assert_eq!(error["details"]["field"], field, "{what}");
         }
+        match code {
+            "duplicate_action" => assert_eq!(error["details"]["receipt"]["newScore"], 5, "{what}: {error}"),
+            "method_not_allowed" => assert!(!answer.header("allow").is_empty(), "{what}"),
+            "origin_not_allowed" => {
+                assert_eq!(error["details"]["setting"], "SCOREBOARD__HTTP__ALLOWED_ORIGINS", "{what}");
+            }
+            _ => {}
+        }
     }
     assert_eq!(deployment.version().await, before, "nothing of it moved the board");
+    let line = api.get(&format!("/api/v1/scoreboard/users/{}", ada.id)).await.expect(200).body;
+    assert_eq!(line["score"], 6, "nothing of it moved a score");
     daily_cap(&api).await;
+    // Rates and a broker that takes no work have tests of their own; a fault of ours nobody can ask for.
+    walked.extend(["daily_cap_reached", "rate_limited", "unavailable", "request_in_progress", "internal"]);
+    let all: BTreeSet<&str> = ErrorCode::ALL.iter().map(|code| code.as_str()).collect();
+    assert_eq!(walked, all, "every row of the table is walked");
     deployment.stop().await;
 }
 
@@ -153,6 +182,83 @@ async fn of_proof(api: &Client, ada: &Player, bob: &Player, keyed: &[(&str, &str
     rows
 }
 
+/// Tokens, and an action type that only game servers move.
+async fn of_tokens(deployment: &Deployment, ada: &Player) -> Vec<Row> {
+    let api = &deployment.api;
+    for arguments in [
+        &["board", "create", "arena"][..],
+        &["board", "action-type", "set", "arena", "win", "--proof", "issuer", "--points", "5", "--daily-cap", "50"],
+    ] {
+        let (code, told) = deployment.operate(arguments);
+        assert_eq!(code, Some(0), "{told}");
+    }
+    eventually(Duration::from_secs(10), "the board to be followed", async || {
+        let board = api.get("/api/v1/boards/arena").await;
+        if board.body["actionTypes"][0]["actionType"] == "win" { Ok(()) } else { Err(board.body.to_string()) }
+    })
+    .await;
+    let post = async |token: &str, body: &Value| {
+        api.post(UPDATE, body, &[("authorization", &format!("Bearer {token}"))]).await
+    };
+    let mut win = ada.signed("win", 5);
+    (win["board"], win["actionType"]) = (json!("arena"), json!("win"));
+    let mut rows = vec![row("only game servers", post(&ada.token, &win).await, 400, "issuer_proof_required", None)];
+    for offset_s in [-301, 301] {
+        let late = ada.signed_at(SystemClock.now().plus_millis(offset_s * 1000), "late", 1);
+        rows.push(row("another time", post(&ada.token, &late).await, 400, "stale_timestamp", Some("timestamp")));
+    }
+    let expired = TokenMint::of(deployment, ada).expired();
+    rows.push(row("an expired token", post(&expired, &ada.signed("e", 1)).await, 401, "token_expired", None));
+    let gone = api.login("ada").await;
+    api.post("/api/v1/auth/logout", &json!({}), &[("authorization", &gone.bearer())]).await.expect(204);
+    rows.push(row("an ended session", post(&gone.token, &gone.signed("g", 1)).await, 401, "token_revoked", None));
+    rows
+}
+
+/// What an HTTP library would not send.
+async fn of_requests(api: &Client) -> Vec<Row> {
+    let head = |first: &str, field: &str| vec![format!("{first}\r\nHost: x\r\n{field}\r\n")];
+    let get = "GET /api/v1/scoreboard/top HTTP/1.1";
+    let long = format!("GET /{} HTTP/1.1", "a".repeat(70_000));
+    let good = format!("{get}\r\nHost: x\r\n\r\n");
+    let large = format!("A: {}\r\n", "a".repeat(200_000));
+    let socket = "Connection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                  Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nOrigin: https://evil.example\r\n";
+    let chunks = "Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n".to_owned();
+    let mut rows = Vec::new();
+    for (what, parts, status, code) in [
+        ("no HTTP", vec!["\u{16}\u{3}\u{1}\r\n\r\n".to_owned()], 400, "invalid_request"),
+        ("no HTTP after HTTP", vec![good.clone(), "junk\r\n\r\n".to_owned()], 400, "invalid_request"),
+        ("no host", vec![format!("{get}\r\n\r\n")], 400, "invalid_request"),
+        ("a bad length", head(get, "Content-Length: x\r\n"), 400, "invalid_request"),
+        ("a long line", head(&long, ""), 414, "uri_too_long"),
+        ("a long second line", [vec![good.clone()], head(&long, "")].concat(), 414, "uri_too_long"),
+        ("a large head", head(get, &large), 431, "headers_too_large"),
+        ("a large second head", [vec![good], head(get, &large)].concat(), 431, "headers_too_large"),
+        ("a foreign page", head("GET /ws/scoreboard HTTP/1.1", socket), 403, "origin_not_allowed"),
+    ] {
+        rows.push(row(what, last_answer(api, &parts).await, status, code, None));
+    }
+    let bad_chunks = [head("POST /api/v1/auth/login HTTP/1.1", &chunks), vec!["zz\r\n".to_owned()]].concat();
+    rows.push(row("bad chunks", last_answer(api, &bad_chunks).await, 400, "invalid_request", None));
+    rows
+}
+
+/// Fifteen seconds each, all at once.
+async fn of_slow_requests(api: Client) -> Vec<Row> {
+    let good = "GET /api/v1/scoreboard/top HTTP/1.1\r\nHost: x\r\n\r\n".to_owned();
+    let head = "POST /api/v1/auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
+                Connection: close\r\nContent-Length: 100\r\n";
+    let began = std::time::Instant::now();
+    let (slow, second, body) = (vec![head.to_owned()], vec![good, head.to_owned()], vec![format!("{head}\r\n{{")]);
+    let (slow, second, body) =
+        tokio::join!(last_answer(&api, &slow), last_answer(&api, &second), last_answer(&api, &body));
+    assert!((15..20).contains(&began.elapsed().as_secs()), "fifteen seconds, not {:?}", began.elapsed());
+    [("a slow head", slow), ("a slow second head", second), ("a slow body", body)]
+        .map(|(what, answer)| row(what, answer, 408, "request_timeout", None))
+        .into()
+}
+
 async fn of_accounts(api: &Client) -> Vec<Row> {
     let credentials = |name: &str, password: &str| json!({"username": name, "password": password});
     let post = async |path: &str, body: Value| api.post(&format!("/api/v1/auth/{path}"), &body, &[]).await;
@@ -200,6 +306,38 @@ async fn of_paths(api: &Client) -> Vec<Row> {
     let around = api.get("/api/v1/scoreboard/users/nobody?around=51").await;
     rows.push(row("too many neighbors", around, 400, "invalid_request", Some("around")));
     rows
+}
+
+/// The first request waits for a broker that does not answer; the same again meanwhile is told so.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_takes_no_work_is_told_and_a_repeat_is_told_to_wait() {
+    let broker = BrokerProxy::start().await;
+    let deployment = Deployment::distributed_with(&[("SCOREBOARD__AMQP__URL", &broker.url)]).await;
+    let api = deployment.api.clone();
+    let player = api.join("patient").await;
+    api.score(&player, "before", 3).await.expect(200);
+    let (before, body) = (deployment.version().await, player.signed("during", 5));
+    broker.freeze(true);
+    let post = || {
+        let (api, body, bearer) = (api.clone(), body.clone(), player.bearer());
+        async move { api.post(UPDATE, &body, &[("authorization", &bearer), ("idempotency-key", "once")]).await }
+    };
+    // Either may come first.
+    let (one, other) = tokio::join!(post(), post());
+    let (first, second) = if one.status == 503 { (one, other) } else { (other, one) };
+    assert_eq!((second.code(), second.header("retry-after")), ("request_in_progress", "1"));
+    assert_eq!((first.status, first.code()), (503, "unavailable"), "{}", first.body);
+    assert!(!first.header("retry-after").is_empty());
+    assert_eq!(first.body["error"]["requestId"], json!(first.header("x-request-id")));
+    assert_eq!(deployment.version().await, before, "nothing moved");
+    broker.freeze(false);
+    let applied = eventually(Duration::from_secs(30), "the same request to be taken", async || {
+        let answer = post().await;
+        (answer.status == 200).then_some(answer)
+    })
+    .await;
+    assert_eq!(applied.body["newScore"], 8, "once, whatever became of the first");
+    deployment.stop().await;
 }
 
 /// A hundred tasks of ten points are a day's.

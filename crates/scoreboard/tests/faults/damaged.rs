@@ -39,6 +39,7 @@ fn good(user: UserId, run: &str, n: usize) -> ScoreUpdate {
         proof: Proof::Session,
         idempotency_key: None,
         accepted_at: SystemClock.now(),
+        address_hash: None,
         request_id: String::new(),
         trace: TraceContext::default(),
     }

@@ -11,7 +11,7 @@ use common::ids::{SessionId, UserId, Username};
 use common::ports::{AccountCreated, Accounts};
 use uuid::Uuid;
 
-use crate::fixtures::{Player, new_account, noon, players, session_id, user_id};
+use crate::fixtures::{PASSWORD_HASH, Player, new_account, noon, players, session_id, user_id};
 
 /// The store under test.
 pub struct Fixture {
@@ -45,6 +45,7 @@ macro_rules! accounts_contract {
                 a_changed_password_ends_all_other_sessions,
                 a_password_is_changed_from_the_one_that_was_compared,
                 of_racing_changes_of_a_password_one_happens,
+                no_session_outlives_the_password_that_opened_it,
                 all_sessions_of_a_user_end_and_nobody_elses,
                 open_sessions_are_listed_with_their_times,
             ]
@@ -74,9 +75,14 @@ async fn session(fixture: &Fixture) -> (Player, SessionId, RefreshHash) {
 /// A session of a user, opened at `now`, with its first token.
 async fn open(fixture: &Fixture, user: UserId, now: Timestamp) -> (SessionId, RefreshHash) {
     let (session, refresh_hash) = (session_id(), token());
-    let new = NewSession { session, user, refresh_hash, created_at: now, expires_at: now.plus_millis(DAY_MS) };
-    fixture.accounts.open_session(new).await.expect("open_session");
+    assert!(fixture.accounts.open_session(login(session, refresh_hash, user, now)).await.expect("open_session"));
     (session, refresh_hash)
+}
+
+/// A login with the password that players are created with.
+fn login(session: SessionId, refresh_hash: RefreshHash, user: UserId, now: Timestamp) -> NewSession {
+    let password_hash = PASSWORD_HASH.to_owned();
+    NewSession { session, user, password_hash, refresh_hash, created_at: now, expires_at: now.plus_millis(DAY_MS) }
 }
 
 fn sorted(mut sessions: Vec<SessionId>) -> Vec<SessionId> {
@@ -331,6 +337,31 @@ pub async fn of_racing_changes_of_a_password_one_happens(fixture: &Fixture) {
         changed.extend(racer.await.expect("a racer"));
     }
     assert_eq!(changed, [password_hash(fixture, &player).await]);
+}
+
+/// A login that compared the password before it was changed, and opens its session before, while or after.
+pub async fn no_session_outlives_the_password_that_opened_it(fixture: &Fixture) {
+    for round in 0..20 {
+        let (player, keep, _) = session(fixture).await;
+        let from_hash = password_hash(fixture, &player).await;
+        let change =
+            PasswordChange { user: player.user, from_hash, to_hash: format!("$new-{round}"), keep, now: noon() };
+        let logins: Vec<_> = (0..4).map(|_| login(session_id(), token(), player.user, noon())).collect();
+        let open = logins.iter().map(|login| {
+            let (accounts, login) = (Arc::clone(&fixture.accounts), login.clone());
+            tokio::spawn(async move { accounts.open_session(login).await.expect("open_session") })
+        });
+        let open: Vec<_> = open.collect();
+        let ended = fixture.accounts.change_password(change).await.unwrap().expect("it was changed");
+        for (login, open) in logins.iter().zip(open) {
+            assert_eq!(open.await.unwrap(), ended.contains(&login.session), "opened, and not ended");
+        }
+        let late = login(session_id(), token(), player.user, noon());
+        assert!(!fixture.accounts.open_session(late).await.unwrap(), "the old password opens nothing any more");
+        assert_eq!(fixture.accounts.sessions(player.user, noon()).await.unwrap().len(), 1, "the one that was kept");
+    }
+    let nobody = login(session_id(), token(), user_id(), noon());
+    assert!(!fixture.accounts.open_session(nobody).await.unwrap());
 }
 
 /// Once; a second time there is nothing left to end.

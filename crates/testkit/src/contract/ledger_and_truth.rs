@@ -2,14 +2,18 @@
 //! may be shared.
 
 mod any_sequence;
+mod auditing;
 mod batches;
 mod deciding;
+mod holding;
 mod reading;
 mod refusing;
 
 pub use any_sequence::*;
+pub use auditing::*;
 pub use batches::*;
 pub use deciding::*;
+pub use holding::*;
 pub use reading::*;
 pub use refusing::*;
 
@@ -20,7 +24,7 @@ use async_trait::async_trait;
 use common::board::ActionRule;
 use common::clock::Timestamp;
 use common::ids::{BoardId, UserId};
-use common::ports::{Accounts, AppliedBatch, BoardDigest, Ledger, StoreError, Truth};
+use common::ports::{Accounts, AppliedBatch, Audit, BoardDigest, Ledger, Reviews, StoreError, Truth};
 use common::receipt::{Outcome, Receipt, ReceiptStatus};
 use common::score_update::ScoreUpdate;
 use common::standing::TopList;
@@ -41,6 +45,10 @@ pub struct Fixture {
     pub ledger: Arc<dyn Ledger>,
     /// Its read side.
     pub truth: Arc<dyn Truth>,
+    /// Its ledger as an audit.
+    pub audit: Arc<dyn Audit>,
+    /// Its quarantine.
+    pub reviews: Arc<dyn Reviews>,
     /// Where its users are made.
     pub accounts: Arc<dyn Accounts>,
     /// Where its boards are made.
@@ -91,6 +99,15 @@ macro_rules! ledger_and_truth_contract {
                 receipts_belong_to_their_user_and_board,
                 digests_add_up,
                 any_sequence_equals_the_model,
+                every_decision_is_a_row_with_its_origin,
+                a_story_is_told_in_time_order,
+                gains_are_summed_by_slot,
+                what_passes_the_bound_is_held,
+                a_held_action_and_its_key_are_used,
+                an_accepted_action_is_applied_with_a_new_version,
+                a_rejected_action_stays_rejected,
+                a_review_decides_once,
+                an_acceptance_keeps_to_the_rules,
             ]
         );
     };

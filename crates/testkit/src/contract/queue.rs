@@ -131,6 +131,8 @@ pub async fn every_kind_of_answer_arrives_whole(fixture: &Fixture) {
         Receipt { status: ReceiptStatus::Rejected(DailyCapReached), new_score: None, version: None, ..receipt.clone() };
     kinds.push(Outcome::Applied { receipt: receipt.clone(), replayed: true });
     kinds.push(Outcome::DuplicateAction { receipt });
+    let held = Receipt { status: ReceiptStatus::Pending, ..rejected.clone() };
+    kinds.push(Outcome::Quarantined { receipt: held });
     kinds.push(Outcome::Rejected { receipt: rejected.clone(), retry_after_s: Some(3600) });
     kinds.push(Outcome::Rejected { receipt: rejected, retry_after_s: None });
     kinds.push(Outcome::KeyReused);

@@ -7,7 +7,7 @@ pub use filling::*;
 use std::any::Any;
 use std::sync::Arc;
 
-use common::ports::{FillStep, IndexState, Projected, RankIndex};
+use common::ports::{FillStep, IndexState, Projected, RankIndex, ScoresAt};
 use common::standing::{BoardChange, Placement};
 use common::state::{StatePoint, Version};
 use uuid::Uuid;
@@ -65,6 +65,7 @@ macro_rules! rank_index_contract {
                 neighborhoods_end_at_the_edges,
                 a_user_without_a_score_has_no_neighborhood,
                 top_is_cut_at_the_limit,
+                scores_are_told_by_position,
                 boards_do_not_mix,
                 concurrent_projectors_end_at_the_newest_state,
                 any_sequence_equals_the_model,
@@ -351,6 +352,18 @@ pub async fn top_is_cut_at_the_limit(fixture: &Fixture) {
         assert_eq!(state, history.state());
         assert_eq!(lines(&top), ranked[..limit.min(3)]);
     }
+}
+
+/// Positions with and without a player, in any order, on a board with ties; and on one that cannot say.
+pub async fn scores_are_told_by_position(fixture: &Fixture) {
+    let history = History::of_scores(board_id(), &[50, 40, 60, 40, -7]);
+    filled(fixture, &history).await;
+    let told = fixture.index.scores_at(&history.board, &[1, 2, 4, 5, 6, 1_000_000, 3, 0]).await.unwrap().unwrap();
+    let scores = vec![Some(60), Some(50), Some(40), Some(-7), None, None, Some(40), None];
+    assert_eq!(told, ScoresAt { state: history.state(), players: 5, scores });
+    let told = fixture.index.scores_at(&history.board, &[]).await.unwrap().unwrap();
+    assert_eq!((told.players, told.scores.len()), (5, 0));
+    assert_eq!(fixture.index.scores_at(&board_id(), &[1]).await.unwrap(), None);
 }
 
 /// One user on two boards, one board filling.

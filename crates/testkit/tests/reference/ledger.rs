@@ -9,14 +9,15 @@ use common::account::{
 };
 use common::board::{ActionRule, Board};
 use common::clock::{Timestamp, UtcDay};
-use common::decision::{BoardFacts, DecidedAction, Facts, decide};
+use common::decision::{BoardFacts, DecidedAction, Facts, LedgerRow, NotReviewed, Plan, Watch, decide, decide_review};
 use common::error_code::ErrorCode;
 use common::ids::{ActionId, ActionType, BoardId, SessionId, UserId};
 use common::ports::{
-    AccountCreated, Accounts, AppliedBatch, BoardDigest, Ledger, Profiles, RowPage, StoreError, Truth,
+    AccountCreated, Accounts, AppliedBatch, Audit, AuditQuery, AuditRow, BoardDigest, Gain, HeldAction, Ledger,
+    Profiles, ReviewOrder, Reviewed, Reviews, RowPage, StoreError, Truth,
 };
-use common::receipt::{Receipt, ReceiptStatus};
-use common::score_update::ScoreUpdate;
+use common::receipt::{Receipt, ReceiptStatus, TURNED_DOWN};
+use common::score_update::{ScoreUpdate, TraceContext};
 use common::standing::{Entry, Neighborhood, ScoreRow, TopList};
 use common::state::{BoardHead, StatePoint, Version};
 use testkit::contract::ledger_and_truth::BoardMaker;
@@ -29,6 +30,7 @@ struct State {
     scores: BTreeMap<(BoardId, UserId), ScoreRow>,
     daily: HashMap<(BoardId, UserId, ActionType, UtcDay), i64>,
     decided: Vec<DecidedAction>,
+    rows: Vec<AuditRow>,
 }
 
 #[derive(Default)]
@@ -71,18 +73,111 @@ impl State {
 
 #[async_trait]
 impl Ledger for MemoryLedger {
-    async fn apply_batch(&self, updates: &[ScoreUpdate], now: Timestamp) -> Result<AppliedBatch, StoreError> {
+    async fn apply_watched(
+        &self,
+        updates: &[ScoreUpdate],
+        watch: &Watch,
+        now: Timestamp,
+    ) -> Result<AppliedBatch, StoreError> {
         let mut state = self.0.lock().expect("the lock");
-        let plan = decide(updates, state.facts(now), now);
+        let plan = decide(updates, state.facts(now), watch, now);
+        Ok(state.write(updates, plan, now))
+    }
+
+    async fn gains(&self, after: Timestamp, until: Timestamp, slot_ms: i64) -> Result<Vec<Gain>, StoreError> {
+        let state = self.0.lock().expect("the lock");
+        let mut sums: BTreeMap<(BoardId, UserId, i64), i64> = BTreeMap::new();
+        for row in state.rows.iter().filter(|row| row.reviewer.is_none() && row.update.points > 0) {
+            let at = row.decided_at();
+            if row.receipt.status == ReceiptStatus::Applied && at > after && at <= until {
+                let slot = at.as_millis().div_euclid(slot_ms) * slot_ms;
+                *sums.entry((row.update.board.clone(), row.update.user, slot)).or_default() += row.update.points;
+            }
+        }
+        let gain = |((board, user, slot), points)| Gain { board, user, slot: Timestamp::from_millis(slot), points };
+        Ok(sums.into_iter().map(gain).collect())
+    }
+
+    async fn record_refusal(&self, update: &ScoreUpdate, code: ErrorCode, now: Timestamp) -> Result<(), StoreError> {
+        let mut state = self.0.lock().expect("the lock");
+        if state.decided.iter().any(|action| action.submission == update.submission) {
+            return Ok(());
+        }
+        let receipt = Receipt {
+            status: ReceiptStatus::Rejected(code),
+            action_id: update.action_id.clone(),
+            board: update.board.clone(),
+            action_type: update.action_type.clone(),
+            points: update.points,
+            new_score: None,
+            version: None,
+            decided_at: Some(now),
+        };
+        let plan = Plan { ledger: vec![LedgerRow { update: 0, receipt, reviewer: None }], ..Plan::default() };
+        state.write(std::slice::from_ref(update), plan, now);
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Audit for MemoryLedger {
+    async fn story(&self, query: &AuditQuery) -> Result<Vec<AuditRow>, StoreError> {
+        let state = self.0.lock().expect("the lock");
+        let fits = |row: &&AuditRow| {
+            (query.user.is_some() || query.action.is_some())
+                && query.user.is_none_or(|user| row.update.user == user)
+                && query.board.as_ref().is_none_or(|board| row.update.board == *board)
+                && query.action.as_ref().is_none_or(|action| row.update.action_id == *action)
+        };
+        let mut story: Vec<_> = state.rows.iter().rev().filter(fits).take(query.limit).cloned().collect();
+        story.reverse();
+        Ok(story)
+    }
+}
+
+#[async_trait]
+impl Reviews for MemoryLedger {
+    async fn held(&self, limit: usize) -> Result<Vec<HeldAction>, StoreError> {
+        let state = self.0.lock().expect("the lock");
+        let held = |row: &&AuditRow| {
+            let same = |other: &&AuditRow| {
+                (other.update.user, &other.update.board, &other.update.action_id)
+                    == (row.update.user, &row.update.board, &row.update.action_id)
+            };
+            row.receipt.status == ReceiptStatus::Pending
+                && !state.rows.iter().filter(same).any(|other| other.reviewer.is_some())
+        };
+        Ok(state.rows.iter().filter(held).take(limit).cloned().collect())
+    }
+
+    async fn review(&self, order: &ReviewOrder) -> Result<Result<Reviewed, NotReviewed>, StoreError> {
+        let mut state = self.0.lock().expect("the lock");
+        let held = |row: &&AuditRow| row.submission() == order.held && row.receipt.status == ReceiptStatus::Pending;
+        let Some(held) = state.rows.iter().find(held) else { return Ok(Err(NotReviewed::NotHeld)) };
+        let action = ScoreUpdate { submission: order.submission, ..held.update.clone() };
+        let facts = state.facts(order.now);
+        Ok(decide_review(&action, facts, order.verdict, &order.reviewer, order.now).map(|plan| {
+            let receipt = plan.ledger[0].receipt.clone();
+            let change = state.write(&[action], plan, order.now).changes.pop();
+            Reviewed { receipt, change }
+        }))
+    }
+}
+
+impl State {
+    fn write(&mut self, updates: &[ScoreUpdate], plan: Plan, now: Timestamp) -> AppliedBatch {
+        let state = self;
         for row in plan.ledger {
-            let update = &updates[row.update];
+            let mut update = updates[row.update].clone();
             state.decided.push(DecidedAction {
                 submission: update.submission,
                 user: update.user,
                 idempotency_key: update.idempotency_key.clone(),
                 content_hash: update.content_hash,
-                receipt: row.receipt,
+                receipt: row.receipt.clone(),
             });
+            update.trace = TraceContext::default();
+            state.rows.push(AuditRow { update, receipt: row.receipt, reviewer: row.reviewer });
         }
         for daily in plan.daily {
             state.daily.insert((daily.board, daily.user, daily.action_type, now.utc_day()), daily.points);
@@ -93,31 +188,7 @@ impl Ledger for MemoryLedger {
                 state.scores.insert((change.board.clone(), row.user), row.clone());
             }
         }
-        Ok(AppliedBatch { outcomes: plan.outcomes, changes: plan.changes })
-    }
-
-    async fn record_refusal(&self, update: &ScoreUpdate, code: ErrorCode, now: Timestamp) -> Result<(), StoreError> {
-        let mut state = self.0.lock().expect("the lock");
-        if state.decided.iter().any(|action| action.submission == update.submission) {
-            return Ok(());
-        }
-        state.decided.push(DecidedAction {
-            submission: update.submission,
-            user: update.user,
-            idempotency_key: update.idempotency_key.clone(),
-            content_hash: update.content_hash,
-            receipt: Receipt {
-                status: ReceiptStatus::Rejected(code),
-                action_id: update.action_id.clone(),
-                board: update.board.clone(),
-                action_type: update.action_type.clone(),
-                points: update.points,
-                new_score: None,
-                version: None,
-                decided_at: Some(now),
-            },
-        });
-        Ok(())
+        AppliedBatch { outcomes: plan.outcomes, changes: plan.changes }
     }
 }
 
@@ -173,8 +244,11 @@ impl Truth for MemoryLedger {
         let state = self.0.lock().expect("the lock");
         let ours = |d: &&DecidedAction| d.user == user && d.receipt.board == *board && d.receipt.action_id == *action;
         let decided: Vec<_> = state.decided.iter().filter(ours).collect();
-        let applied = decided.iter().find(|d| d.receipt.status == ReceiptStatus::Applied);
-        Ok(applied.or(decided.last()).map(|d| d.receipt.clone()))
+        let first = |status| decided.iter().find(|d| d.receipt.status == status);
+        let found = first(ReceiptStatus::Applied)
+            .or(first(ReceiptStatus::Rejected(TURNED_DOWN)))
+            .or(first(ReceiptStatus::Pending));
+        Ok(found.or(decided.last()).map(|d| d.receipt.clone()))
     }
 
     async fn digest(&self, board: &BoardId) -> Result<Option<BoardDigest>, StoreError> {
@@ -217,7 +291,7 @@ impl Accounts for MemoryLedger {
         unimplemented!("not asked for by these suites")
     }
 
-    async fn open_session(&self, _: NewSession) -> Result<(), StoreError> {
+    async fn open_session(&self, _: NewSession) -> Result<bool, StoreError> {
         unimplemented!("not asked for by these suites")
     }
 

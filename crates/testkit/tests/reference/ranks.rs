@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use async_trait::async_trait;
 use common::ids::{BoardId, UserId};
-use common::ports::{FillStart, FillStep, IndexState, Projected, RankIndex, StoreError};
+use common::ports::{FillStart, FillStep, IndexState, Projected, RankIndex, ScoresAt, StoreError};
 use common::standing::{BoardChange, Neighborhood, Placement, ScoreRow};
 use common::state::{Epoch, StatePoint, Version};
 use uuid::Uuid;
@@ -144,6 +144,14 @@ impl RankIndex for MemoryRanks {
                 Neighborhood { state: state.clone(), lines, own: at - from }
             });
             Some((state, neighborhood))
+        })
+    }
+
+    async fn scores_at(&self, board: &BoardId, ranks: &[u64]) -> Result<Option<ScoresAt>, StoreError> {
+        self.with(board, |held| {
+            let (state, lines) = held.shown()?;
+            let score = |rank: &u64| lines.iter().find(|line| line.rank == *rank).map(|line| line.score);
+            Some(ScoresAt { state, players: lines.len() as u64, scores: ranks.iter().map(score).collect() })
         })
     }
 

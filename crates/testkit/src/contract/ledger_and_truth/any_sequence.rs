@@ -24,8 +24,8 @@ struct LedgerModel {
 }
 
 impl LedgerModel {
-    /// What is told of a submission. One that was applied is told the same for ever; one that was answered with
-    /// somebody else's receipt is looked at anew, by which time its key may stand for something else.
+    /// What is told of a submission. One that was decided is told the same for ever; one that was answered with an
+    /// earlier request's outcome is looked at anew, and finds it again.
     fn decide(&mut self, update: &ScoreUpdate) -> Outcome {
         if let Some(outcome) = self.submissions.get(&update.submission) {
             return outcome.clone();
@@ -39,7 +39,9 @@ impl LedgerModel {
         }
         let action = (update.board.clone(), update.user, update.action_id.clone());
         if let Some(receipt) = self.actions.get(&action) {
-            return Outcome::DuplicateAction { receipt: receipt.clone() };
+            let outcome = Outcome::DuplicateAction { receipt: receipt.clone() };
+            self.submissions.insert(update.submission, outcome.clone());
+            return outcome;
         }
         let version = self.versions.entry(update.board.clone()).or_default();
         *version += 1;

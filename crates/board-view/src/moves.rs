@@ -1,24 +1,38 @@
 //! Who moved between two visible states.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
-use board_view::View;
 use common::clock::Timestamp;
 use common::ids::UserId;
 use common::standing::{Entry, TopList};
 use common::state::Version;
-use wire::json::MoveJson;
 
-/// One player's change, and when it was made.
-pub(crate) struct Move {
-    pub(crate) version: Version,
-    pub(crate) updated_at: Timestamp,
-    pub(crate) json: MoveJson,
+use crate::view::View;
+
+/// One player's change.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Move {
+    /// The version that made it.
+    pub version: Version,
+    /// When that was.
+    pub updated_at: Timestamp,
+    /// Who.
+    pub user: UserId,
+    /// The name to show.
+    pub username: Arc<str>,
+    /// The score after it.
+    pub new_score: i64,
+    /// The position now; `None`: not visible any more.
+    pub rank: Option<u64>,
+    /// The position before; `None`: was not visible.
+    pub previous_rank: Option<u64>,
 }
 
 /// The players that changed after `before` and are visible before or after, in the order of their changes. A player
 /// that only moved because of others, or left without a score to show, is not among them: the list itself shows that.
-pub(crate) fn moves(before: &TopList, after: &TopList, view: &View) -> Vec<Move> {
+#[must_use]
+pub fn moves(before: &TopList, after: &TopList, view: &View) -> Vec<Move> {
     let changed = |entry: &&Entry| entry.version > before.state.version;
     let earlier: HashMap<UserId, u64> = before.entries.iter().map(|entry| (entry.user, entry.rank)).collect();
     let visible = after.entries.iter().filter(changed).map(|entry| {
@@ -40,12 +54,10 @@ fn move_of(entry: &Entry, rank: Option<u64>, previous_rank: Option<u64>) -> Move
     Move {
         version: entry.version,
         updated_at: entry.updated_at,
-        json: MoveJson {
-            user_id: entry.user.to_string(),
-            username: entry.username.to_string(),
-            new_score: entry.score,
-            rank,
-            previous_rank,
-        },
+        user: entry.user,
+        username: Arc::clone(&entry.username),
+        new_score: entry.score,
+        rank,
+        previous_rank,
     }
 }

@@ -1,0 +1,82 @@
+//! The server of a public listener: actix's, with every connection guarded (`guarded_stream`).
+
+use std::fmt::Debug;
+use std::io;
+use std::net::TcpListener;
+use std::time::Duration;
+
+use actix_http::{HttpService, Request, Response};
+use actix_server::{Server, ServerBuilder};
+use actix_service::{IntoServiceFactory, Service, ServiceFactory, ServiceFactoryExt as _, fn_service, map_config};
+use actix_web::body::MessageBody;
+use actix_web::dev::AppConfig;
+use tokio::net::TcpStream;
+
+pub use crate::guarded_stream::ArrivalLimits;
+use crate::guarded_stream::GuardedStream;
+
+/// For how long a connection waits for its next request. Longer than a head may take: whoever has begun one is told what
+/// it waited for.
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
+
+/// How a listener is served.
+#[derive(Clone, Copy, Debug)]
+pub struct ServerOptions {
+    /// How long requests in hand may take after the stop. Seconds.
+    pub drain_s: u64,
+    /// Bytes that a connection collects before it writes.
+    pub write_buffer: usize,
+    /// How long requests may take to arrive.
+    pub arrival: ArrivalLimits,
+    /// Whether somebody who closed its sending side still gets the answer. Not where streams are served: one that says
+    /// nothing would keep its place after its reader has left.
+    pub half_closed: bool,
+}
+
+/// Serves an application on a bound listener; signals are the caller's business.
+///
+/// # Errors
+/// When the listener cannot be used.
+pub fn serve<F, I, S, B>(listener: TcpListener, options: ServerOptions, application: F) -> io::Result<Server>
+where
+    F: Fn() -> I + Send + Clone + 'static,
+    I: IntoServiceFactory<S, Request>,
+    S: ServiceFactory<Request, Config = AppConfig> + 'static,
+    S::Error: Into<actix_web::Error> + 'static,
+    S::InitError: Debug,
+    S::Response: Into<Response<B>> + 'static,
+    <S::Service as Service<Request>>::Future: 'static,
+    S::Service: 'static,
+    B: MessageBody + 'static,
+{
+    let address = listener.local_addr()?;
+    let builder = ServerBuilder::default();
+    let stopping = builder.graceful_shutdown_signal();
+    let server = builder
+        .disable_signals()
+        .shutdown_timeout(options.drain_s)
+        .listen(format!("http {address}"), listener, move || {
+            let stopping = stopping.clone();
+            let application = application().into_factory().map_err(|error| error.into().error_response());
+            let service = HttpService::build()
+                .graceful_shutdown_signal(move || {
+                    let stopping = stopping.clone();
+                    async move { stopping.notified().await }
+                })
+                .keep_alive(KEEP_ALIVE)
+                // For who sends nothing at all; its clock goes by half seconds.
+                .client_request_timeout(options.arrival.head + Duration::from_secs(1))
+                .client_disconnect_timeout(Duration::from_secs(1))
+                .h1_write_buffer_size(options.write_buffer)
+                .h1_allow_half_closed(options.half_closed)
+                .local_addr(address)
+                .h1(map_config(application, |()| AppConfig::default()));
+            fn_service(move |connection: TcpStream| async move {
+                let peer = connection.peer_addr().ok();
+                Ok((GuardedStream::new(connection, options.arrival), peer))
+            })
+            .and_then(service)
+        })?
+        .run();
+    Ok(server)
+}

@@ -1,0 +1,8 @@
+//! What can be asked for on the command line.
+
+pub(crate) mod broadcast;
+pub(crate) mod fill;
+pub(crate) mod profile;
+pub(crate) mod reads;
+pub(crate) mod updates;
+pub(crate) mod watch;

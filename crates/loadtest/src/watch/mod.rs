@@ -1,0 +1,12 @@
+//! `loadtest watch`: thousands of sockets, every frame checked.
+
+pub(crate) mod arrivals;
+mod backoff;
+mod engine;
+mod findings;
+mod known_frames;
+pub(crate) mod plan;
+pub(crate) mod run;
+mod server_side;
+mod socket;
+pub(crate) mod summary;
