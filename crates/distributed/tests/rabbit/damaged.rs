@@ -113,7 +113,7 @@ async fn an_update_that_is_handed_back_comes_again_after_its_wait_and_counts_its
     source.acknowledge(&[next[0].tag]).await.unwrap();
     let again = within(SOON, "the one that waited", source.receive(10, Duration::ZERO)).await.unwrap();
     assert!(handed_back.elapsed() >= Duration::from_millis(900), "{:?}", handed_back.elapsed());
-    assert_eq!(again[0].updates, [contested.clone()]);
+    assert_eq!(again[0].updates, std::slice::from_ref(&contested));
     // Its next failure knows of the first one.
     source.dead_letter(&contested, "in vain").await.unwrap();
     source.acknowledge(&[again[0].tag]).await.unwrap();
