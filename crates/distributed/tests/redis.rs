@@ -13,6 +13,8 @@ mod keys;
 mod names;
 #[path = "redis/outages.rs"]
 mod outages;
+#[path = "redis/rebuilding.rs"]
+mod rebuilding;
 #[path = "redis/server.rs"]
 mod server;
 #[path = "redis/speed.rs"]

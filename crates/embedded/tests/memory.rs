@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use common::ids::BoardId;
 use common::ports::{
-    EventBus, FillStart, FillStep, IndexState, PendingMarks, RankIndex, Signal, SubmitError, Submitted, UpdateQueue,
-    UpdateSource,
+    Accounts as _, DeadLetters as _, EventBus, FillStart, FillStep, IndexState, PendingMarks, RankIndex, Signal,
+    SubmitError, Submitted, Truth as _, UpdateQueue, UpdateSource,
 };
 use common::receipt::{Answer, Outcome};
 use common::state::Version;
-use embedded::{Embedded, MemoryPendingMarks, MemoryQueue, MemoryRanks, QueueLimits};
+use embedded::{Embedded, MemoryPendingMarks, MemoryQueue, MemoryRanks, QueueLimits, SqliteDeadLetters};
 use tempfile::TempDir;
 use testkit::clock::ManualClock;
 use testkit::fixtures::{self, board_id, epoch, row, seeded_user, update};
@@ -162,6 +162,36 @@ async fn what_is_put_aside_outlives_the_process_whole() {
     assert!(letters.iter().all(|l| l.reason == "it never succeeds" && l.put_aside_at == fixtures::noon()));
     let rest = again.store.dead_letters(letters[0].id, 10).await.unwrap();
     assert_eq!(rest.len(), 1);
+}
+
+#[tokio::test]
+async fn letters_are_listed_found_retried_as_new_submissions_and_dropped() {
+    let (backend, _dir) = backend();
+    let clock = Arc::new(ManualClock::default());
+    let letters = SqliteDeadLetters::new(Arc::clone(&backend.store), clock);
+    let mut users = Vec::new();
+    for n in 0..3 {
+        let account = fixtures::new_account();
+        users.push(account.user);
+        backend.store.create(account).await.unwrap();
+        let update = update(users[n], "a").points(7).build();
+        backend.queue.dead_letter(&update, &format!("reason {n}")).await.unwrap();
+    }
+    let listed = letters.list(10).await.unwrap();
+    assert_eq!(listed.iter().map(|l| l.reason.as_str()).collect::<Vec<_>>(), ["reason 0", "reason 1", "reason 2"]);
+    assert_eq!(letters.list(2).await.unwrap()[..], listed[..2]);
+    assert_eq!(letters.find(&listed[1].id).await.unwrap().as_ref(), Some(&listed[1]));
+    assert_eq!(letters.find("nobody").await.unwrap(), None);
+
+    let ids = |of: &[usize]| of.iter().map(|n| listed[*n].id.clone()).collect::<Vec<_>>();
+    let unknown = vec!["4711".to_owned(), "nobody".to_owned()];
+    assert_eq!(letters.retry(&[ids(&[1]), unknown.clone()].concat()).await.unwrap(), ids(&[1]));
+    let scores = backend.store.rows_above(&BoardId::global(), Version::ZERO, 10).await.unwrap();
+    let rows: Vec<_> = scores.unwrap().rows.iter().map(|row| (row.user, row.score)).collect();
+    assert_eq!(rows, [(users[1], Some(7))], "decided at once");
+    assert_eq!(letters.discard(&[ids(&[0]), unknown].concat()).await.unwrap(), ids(&[0]));
+    assert!(letters.discard(&ids(&[0, 1])).await.unwrap().is_empty(), "they are gone");
+    assert_eq!(letters.list(10).await.unwrap()[..], listed[2..]);
 }
 
 #[tokio::test]

@@ -40,7 +40,8 @@ pub struct DeadLetter {
 /// The dead letters of a backend. Whoever lists them holds them for that moment: two operators at once see parts.
 #[async_trait]
 pub trait DeadLetters: Send + Sync {
-    /// Up to `limit` letters, oldest first.
+    /// Up to `limit` letters, oldest first as far as the backend keeps the order of those that were looked at and given
+    /// back.
     ///
     /// # Errors
     /// [`QueueError`].
@@ -52,16 +53,16 @@ pub trait DeadLetters: Send + Sync {
     /// [`QueueError`].
     async fn find(&self, id: &str) -> Result<Option<DeadLetter>, QueueError>;
 
-    /// Gives a letter to the worker again, as a new acceptance: the refusal of the one before stays on record and does
-    /// not decide this one. `false`: there is no such letter.
+    /// Gives letters to the worker again, as new acceptances: the refusal of the one before stays on record and does not
+    /// decide this one. Returns those that were found.
     ///
     /// # Errors
-    /// [`QueueError`]; the letter is still there then.
-    async fn retry(&self, id: &str) -> Result<bool, QueueError>;
+    /// [`QueueError`]; those that were not given again are still there then.
+    async fn retry(&self, ids: &[String]) -> Result<Vec<String>, QueueError>;
 
-    /// Throws a letter away for good. `false`: there is no such letter.
+    /// Throws letters away for good. Returns those that were found.
     ///
     /// # Errors
-    /// [`QueueError`].
-    async fn discard(&self, id: &str) -> Result<bool, QueueError>;
+    /// [`QueueError`]; those that were not thrown away are still there then.
+    async fn discard(&self, ids: &[String]) -> Result<Vec<String>, QueueError>;
 }

@@ -25,8 +25,11 @@ use super::message::{self, Failures, Lasting, REASON_HEADER, UPDATES_TYPE};
 use super::publisher::Publisher;
 use super::topology::{DEAD, default_exchange};
 
-/// All of one operation. The operator waits for it.
+/// All of one look. The operator waits for it.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// All of one pass that sends again or throws away, each letter with a confirm of its own.
+const PASS_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// How deep a letter is looked for. Each costs a round trip and its bytes.
 const SEARCH_DEPTH: usize = 10_000;
@@ -43,12 +46,13 @@ impl RabbitDeadLetters {
         Self { consuming: core.consuming(), publisher: core.publisher(), core }
     }
 
-    async fn look<T>(
+    async fn within<T>(
         &self,
+        limit: Duration,
         operation: &'static str,
         work: impl Future<Output = Result<T, RabbitError>>,
     ) -> Result<T, QueueError> {
-        let done = timeout(LOOK_TIMEOUT, work).await.unwrap_or(Err(RabbitError::TimedOut(LOOK_TIMEOUT)));
+        let done = timeout(limit, work).await.unwrap_or(Err(RabbitError::TimedOut(limit)));
         done.map_err(|error| error.at(DEAD, operation))
     }
 
@@ -99,11 +103,40 @@ impl RabbitDeadLetters {
         self.publisher.publish(outgoing, self.core.settings.confirm_timeout).await
     }
 
-    async fn settle(&self, channel: &Channel, message: &BasicGetMessage) -> Result<(), RabbitError> {
-        channel.basic_ack(message.delivery.delivery_tag, BasicAckOptions::default()).await?;
-        // Closing answers only after the acknowledgement was read.
-        close(channel).await
+    /// One pass through the letters that are there. Each that is named is dealt with once and taken out with its copies
+    /// (set aside again because a confirm came late); the others are given back. Returns those that were found.
+    async fn settle(&self, ids: &[String], verb: Verb) -> Result<Vec<String>, RabbitError> {
+        let channel = self.open().await?;
+        let settled = self.settle_on(&channel, ids, verb).await;
+        // Closing answers only after the acknowledgements were read.
+        let closed = close(&channel).await;
+        let settled = settled?;
+        closed?;
+        Ok(settled)
     }
+
+    async fn settle_on(&self, channel: &Channel, ids: &[String], verb: Verb) -> Result<Vec<String>, RabbitError> {
+        let wanted: HashSet<&str> = ids.iter().map(String::as_str).collect();
+        let (mut met, mut settled) = (HashSet::new(), Vec::new());
+        for _ in 0..SEARCH_DEPTH {
+            let Some(message) = self.next(channel).await? else { break };
+            let Some(id) = wanted.get(id_of(&message.delivery)) else { continue };
+            if met.insert(*id) {
+                if matches!(verb, Verb::Retry) {
+                    self.send_again(&message).await?;
+                }
+                settled.push((*id).to_owned());
+            }
+            channel.basic_ack(message.delivery.delivery_tag, BasicAckOptions::default()).await?;
+        }
+        Ok(settled)
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Verb {
+    Retry,
+    Discard,
 }
 
 async fn close(channel: &Channel) -> Result<(), RabbitError> {
@@ -127,7 +160,7 @@ impl DeadLetters for RabbitDeadLetters {
             close(&channel).await?;
             Ok(letters)
         };
-        self.look("list", listing).await
+        self.within(LOOK_TIMEOUT, "list", listing).await
     }
 
     async fn find(&self, id: &str) -> Result<Option<DeadLetter>, QueueError> {
@@ -137,38 +170,15 @@ impl DeadLetters for RabbitDeadLetters {
             close(&channel).await?;
             Ok(found)
         };
-        self.look("show a letter", finding).await
+        self.within(LOOK_TIMEOUT, "show a letter", finding).await
     }
 
-    async fn retry(&self, id: &str) -> Result<bool, QueueError> {
-        let retrying = async {
-            let channel = self.open().await?;
-            let Some(message) = self.take(&channel, id).await? else {
-                close(&channel).await?;
-                return Ok(false);
-            };
-            let sent = self.send_again(&message).await;
-            if let Err(error) = sent {
-                close(&channel).await?;
-                return Err(error);
-            }
-            self.settle(&channel, &message).await?;
-            Ok(true)
-        };
-        self.look("send a letter again", retrying).await
+    async fn retry(&self, ids: &[String]) -> Result<Vec<String>, QueueError> {
+        self.within(PASS_TIMEOUT, "send letters again", self.settle(ids, Verb::Retry)).await
     }
 
-    async fn discard(&self, id: &str) -> Result<bool, QueueError> {
-        let discarding = async {
-            let channel = self.open().await?;
-            let Some(message) = self.take(&channel, id).await? else {
-                close(&channel).await?;
-                return Ok(false);
-            };
-            self.settle(&channel, &message).await?;
-            Ok(true)
-        };
-        self.look("drop a letter", discarding).await
+    async fn discard(&self, ids: &[String]) -> Result<Vec<String>, QueueError> {
+        self.within(PASS_TIMEOUT, "drop letters", self.settle(ids, Verb::Discard)).await
     }
 }
 

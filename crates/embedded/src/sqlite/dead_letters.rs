@@ -96,17 +96,28 @@ impl DeadLetters for SqliteDeadLetters {
         Ok(self.one(id).await.map_err(|error| at("show a letter", error))?.map(Into::into))
     }
 
-    async fn retry(&self, id: &str) -> Result<bool, QueueError> {
-        let retry = async {
-            let Some(letter) = self.one(id).await? else { return Ok(false) };
-            self.decide_again(letter).await.map(|()| true)
-        };
-        retry.await.map_err(|error| at("decide a letter again", error))
+    async fn retry(&self, ids: &[String]) -> Result<Vec<String>, QueueError> {
+        let mut settled = Vec::new();
+        for id in ids {
+            let failed = |error| at("decide a letter again", error);
+            if let Some(letter) = self.one(id).await.map_err(failed)? {
+                self.decide_again(letter).await.map_err(failed)?;
+                settled.push(id.clone());
+            }
+        }
+        Ok(settled)
     }
 
-    async fn discard(&self, id: &str) -> Result<bool, QueueError> {
-        let Ok(id) = id.parse() else { return Ok(false) };
-        self.remove(id).await.map_err(|error| at("drop a letter", error))
+    async fn discard(&self, ids: &[String]) -> Result<Vec<String>, QueueError> {
+        let mut settled = Vec::new();
+        for id in ids {
+            if let Ok(number) = id.parse()
+                && self.remove(number).await.map_err(|error| at("drop a letter", error))?
+            {
+                settled.push(id.clone());
+            }
+        }
+        Ok(settled)
     }
 }
 

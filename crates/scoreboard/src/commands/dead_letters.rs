@@ -122,22 +122,22 @@ async fn each(letters: &dyn DeadLetters, chosen: Chosen, verb: Verb, output: Out
         let found = letters.list(ALL).await.map_err(|error| failed(&error))?;
         found.into_iter().map(|letter| letter.id).collect()
     } else {
-        chosen.ids
+        chosen.ids.clone()
     };
-    for id in &ids {
-        let done = match verb {
-            Verb::Retry => letters.retry(id).await,
-            Verb::Drop => letters.discard(id).await,
-        };
-        if !done.map_err(|error| failed(&error))? {
-            return Err(unknown(id));
-        }
+    let done = match verb {
+        Verb::Retry => letters.retry(&ids).await,
+        Verb::Drop => letters.discard(&ids).await,
+    };
+    let done = done.map_err(|error| failed(&error))?;
+    // With `--all`, one that another operator took meanwhile is nobody's mistake.
+    if let Some(missing) = ids.iter().find(|id| !chosen.all && !done.contains(id)) {
+        return Err(unknown(missing));
     }
     let (key, words) = match verb {
         Verb::Retry => ("retried", "given to the worker again"),
         Verb::Drop => ("dropped", "thrown away"),
     };
-    output.print(&json!({ key: ids }), || format!("{} {words}", ids.len()));
+    output.print(&json!({ key: done }), || format!("{} {words}", done.len()));
     Ok(Exit::Success)
 }
 

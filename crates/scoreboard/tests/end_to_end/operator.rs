@@ -129,3 +129,38 @@ async fn every_process_tells_its_figures_and_no_label_is_made_up_by_a_client() {
     assert!(!told.contains(&player.id) && !told.contains("FOO"), "no label names a player or what a client made up");
     deployment.stop().await;
 }
+
+/// The embedded queue is in the serving process's memory; the command decides a letter by itself, beside that process.
+#[tokio::test(flavor = "multi_thread")]
+async fn dead_letters_of_the_embedded_backend_are_retried_and_dropped_while_it_serves() {
+    let deployment = Deployment::embedded().await;
+    let ada = deployment.api.join("ada").await;
+    let user = common::ids::UserId::parse(&ada.id).expect("an id");
+    let store = embedded::SqliteStore::open(&deployment.dir().join("data")).expect("the store");
+    let now = testkit::fixtures::noon();
+    for action in ["again", "never"] {
+        let update = testkit::fixtures::update(user, action).points(7).build();
+        store.put_aside(&update, "it never succeeded", now).await.expect("put aside");
+    }
+    let list = || {
+        let (exit, told) = deployment.operate(&["dead-letters", "list", "--json"]);
+        assert_eq!(exit, Some(0), "{told}");
+        let told: Value = serde_json::from_str(&told).expect("JSON");
+        told["deadLetters"].as_array().expect("letters").clone()
+    };
+    let letters = list();
+    let actions: Vec<_> = letters.iter().map(|letter| letter["update"]["actionId"].as_str().expect("an id")).collect();
+    assert_eq!(actions, ["again", "never"]);
+    let id = |n: usize| letters[n]["id"].as_str().expect("an id");
+    let (exit, told) = deployment.operate(&["dead-letters", "retry", id(0)]);
+    assert_eq!(exit, Some(0), "{told}");
+    let (exit, told) = deployment.operate(&["dead-letters", "drop", id(1)]);
+    assert_eq!(exit, Some(0), "{told}");
+    let (exit, told) = deployment.operate(&["dead-letters", "drop", id(1)]);
+    assert_eq!(exit, Some(1), "{told}");
+    assert!(list().is_empty());
+    // What happens next counts both.
+    let answer = deployment.api.score(&ada, "next", 5).await.expect(200);
+    assert_eq!(answer.body["newScore"], 12, "{}", answer.body);
+    deployment.stop().await;
+}

@@ -87,9 +87,16 @@ async fn damaged_among_good(test: &str, goods: usize, bads: usize) {
     .await;
     let (exit, told) = deployment.operate(&["dead-letters", "drop", "--all"]);
     assert_eq!(exit, Some(0), "{told}");
+    let (exit, told) = deployment.operate(&["dead-letters", "list", "--json"]);
+    assert_eq!((exit, told.trim()), (Some(0), r#"{"deadLetters":[]}"#), "copies are dropped as well");
     let (exit, told) = deployment.operate(&["verify"]);
     assert_eq!(exit, Some(0), "{told}");
     deployment.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fifty_damaged_among_a_thousand() {
+    damaged_among_good("damaged-short", 1_000, 50).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

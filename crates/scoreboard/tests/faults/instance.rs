@@ -138,6 +138,10 @@ impl Instance {
             let _ = std::fs::remove_file(Path::new(&recipe.arguments[data]).join("postmaster.pid"));
         }
         let mut command = Command::new(&recipe.program);
+        if recipe.name == "redis" {
+            // Debian's redis-server is a name of redis-check-rdb, and what it does depends on how it is called.
+            command.arg0("redis-server");
+        }
         command.args(&recipe.arguments).env_clear().envs(recipe.environment.iter().cloned());
         command.current_dir(&recipe.directory).stdin(Stdio::null());
         command.stdout(log.try_clone().unwrap()).stderr(log).process_group(0);

@@ -86,6 +86,7 @@ async fn database_ended(instance: &Instance) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "keeps the short form short: scripts/test-faults"]
 async fn database_paused_for_seconds() {
     survived(
         "database-paused-short",
