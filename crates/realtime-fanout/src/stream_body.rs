@@ -216,7 +216,9 @@ impl StreamBody {
             }
         }
         if frames.beat > self.beat {
-            return Some(self.given(frames, Sent::Heartbeat, frames.heartbeat(self.format)));
+            // It moves no row: the client stands where it stood, and the next delta leads on from there.
+            (self.floor, self.beat) = (newest, frames.beat);
+            return Some((Sent::Heartbeat, frames.heartbeat(self.format)));
         }
         // Everything else was given, so whatever comes next is newer.
         self.shared.own.take().map(|own| self.own_change(frames, own))
