@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use actix_http::ws::CloseCode;
 use actix_web::body::{BodySize, MessageBody};
 use bytes::Bytes;
-use common::state::StatePoint;
+use common::state::{Epoch, StatePoint};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use wire::frames::{Frame, OwnChangeJson};
@@ -89,7 +89,9 @@ impl SocketControl {
 pub(crate) struct StreamBody {
     shared: Rc<Shared>,
     format: Format,
-    /// No event may carry a lower version.
+    /// The history that versions are of.
+    epoch: Epoch,
+    /// No event of that history may carry a lower version.
     floor: u64,
     /// The newest state that the client was given; `None` before the first snapshot.
     seen: Option<StatePoint>,
@@ -141,6 +143,7 @@ pub(crate) fn socket(
     let body = StreamBody {
         shared: Rc::clone(&shared),
         format,
+        epoch: set.state().epoch.clone(),
         floor: 0,
         answered: seen.as_ref() == Some(set.state()),
         seen,
@@ -187,6 +190,9 @@ impl StreamBody {
         if frames.history != self.history {
             return Some(self.goodbye("the board was restored", rand::random_range(0..=1_000)));
         }
+        if frames.state().epoch != self.epoch {
+            self.enter_history(&frames.state().epoch);
+        }
         let newest = frames.state().version.0;
         // What the player heard of itself may be newer than what this thread was told of the board: that follows.
         if newest < self.floor {
@@ -222,6 +228,14 @@ impl StreamBody {
         }
         // Everything else was given, so whatever comes next is newer.
         self.shared.own.take().map(|own| self.own_change(frames, own))
+    }
+
+    /// Versions of different histories do not compare: nothing that was said of the one before counts any more. Its
+    /// snapshot follows, as the client's state is of another epoch.
+    fn enter_history(&mut self, epoch: &Epoch) {
+        self.epoch.clone_from(epoch);
+        self.floor = 0;
+        self.shared.own.set(None);
     }
 
     /// The client was given states up to its floor; a change that is told later than that says so.

@@ -169,3 +169,22 @@ async fn a_quiet_socket_hears_a_heartbeat_with_the_newest_version() {
     }
     node.ended().await;
 }
+
+#[tokio::test]
+async fn another_history_with_lower_versions_begins_with_its_snapshot_on_open_sockets() {
+    let node = Node::start().await;
+    for _ in 0..5 {
+        node.score(0, 30).await;
+    }
+    let mut watchers = [Watcher::open(&node.url("")).await, Watcher::open_delta(&node.url("")).await];
+    for watcher in &mut watchers {
+        watcher.state_at(5).await;
+    }
+    let restored = node.restore("e2").await;
+    assert_eq!(restored.version.0, 1);
+    for watcher in &mut watchers {
+        let snapshot = within(Duration::from_secs(3), "the other history", watcher.expect("scoreboard:snapshot")).await;
+        assert_eq!((&snapshot["epoch"], &snapshot["version"]), (&"e2".into(), &1.into()));
+    }
+    node.ended().await;
+}
