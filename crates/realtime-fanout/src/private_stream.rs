@@ -12,7 +12,7 @@ use http_edge::bearer_token::bearer;
 use runtime::access_token::Claims;
 use runtime::token_gate::{FollowedSession, TokenGate};
 
-use crate::own_changes::OwnFeed;
+use crate::own_changes::{OwnChange, OwnFeed};
 use crate::stream_body::SocketControl;
 
 /// What a token stands behind, where a browser cannot set the Authorization header of a handshake.
@@ -57,8 +57,8 @@ pub(crate) async fn attend(control: SocketControl, holder: Holder, feed: Arc<Own
     let mut changes = feed.subscribe();
     // What was told before this stream was there is not its news.
     changes.mark_unchanged();
-    // The rank that this stream was last told of.
-    let mut told: Option<Option<u64>> = None;
+    // The change that this stream was last told of.
+    let mut told: Option<OwnChange> = None;
     let ended = loop {
         let left_ms = holder.claims.expires_at.millis_since(clock.now());
         let Some(left_ms) = u64::try_from(left_ms).ok().filter(|left| *left > 0) else { break "token_expired" };
@@ -68,9 +68,10 @@ pub(crate) async fn attend(control: SocketControl, holder: Holder, feed: Arc<Own
             () = tokio::time::sleep(Duration::from_millis(left_ms).min(LOOK)) => {}
             changed = changes.changed() => {
                 if changed.is_ok() {
-                    let mut change = *changes.borrow_and_update();
-                    change.previous_rank = told.unwrap_or(change.previous_rank);
-                    told = Some(change.rank);
+                    let mut change = changes.borrow_and_update().clone();
+                    let before = told.filter(|told| told.epoch == change.epoch);
+                    change.previous_rank = before.map_or(change.previous_rank, |before| before.rank);
+                    told = Some(change.clone());
                     control.own_change(change);
                 }
             }

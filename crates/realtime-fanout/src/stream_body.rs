@@ -36,7 +36,7 @@ struct Shared {
     over: Cell<bool>,
     format: Format,
     /// What a token holder is to hear of itself.
-    own: Cell<Option<OwnChange>>,
+    own: RefCell<Option<OwnChange>>,
     is_gone: Cell<bool>,
     gone: Notify,
 }
@@ -79,8 +79,11 @@ impl SocketControl {
 
     /// The token holder's newest change; one that was not taken yet is forgotten for it.
     pub(crate) fn own_change(&self, change: OwnChange) {
-        let before = self.0.own.get().map_or(change.previous_rank, |untold| untold.previous_rank);
-        self.0.own.set(Some(OwnChange { previous_rank: before, ..change }));
+        self.0.own.replace_with(|untold| {
+            let untold = untold.take().filter(|untold| untold.epoch == change.epoch);
+            let previous_rank = untold.map_or(change.previous_rank, |untold| untold.previous_rank);
+            Some(OwnChange { previous_rank, ..change })
+        });
         self.0.group.wake(self.0.id);
     }
 }
@@ -136,7 +139,7 @@ pub(crate) fn socket(
         close: RefCell::default(),
         over: Cell::new(false),
         format,
-        own: Cell::new(None),
+        own: RefCell::default(),
         is_gone: Cell::new(false),
         gone: Notify::new(),
     });
@@ -199,8 +202,7 @@ impl StreamBody {
             self.shared.group.hold(self.shared.id);
             return None;
         }
-        if let Some(own) = self.shared.own.get().filter(|own| own.version <= newest) {
-            self.shared.own.set(None);
+        if let Some(own) = self.take_own(newest) {
             return Some(self.own_change(frames, own));
         }
         if self.told_stale && !frames.is_stale() {
@@ -227,7 +229,13 @@ impl StreamBody {
             return Some((Sent::Heartbeat, frames.heartbeat(self.format)));
         }
         // Everything else was given, so whatever comes next is newer.
-        self.shared.own.take().map(|own| self.own_change(frames, own))
+        self.take_own(u64::MAX).map(|own| self.own_change(frames, own))
+    }
+
+    /// The untold change, if it is of the history that is shown and not of a later version than this.
+    fn take_own(&self, newest: u64) -> Option<OwnChange> {
+        let told = |own: &mut OwnChange| own.epoch.as_ref() == Some(&self.epoch) && own.version <= newest;
+        self.shared.own.borrow_mut().take_if(told)
     }
 
     /// Versions of different histories do not compare: nothing that was said of the one before counts any more. Its
@@ -235,7 +243,7 @@ impl StreamBody {
     fn enter_history(&mut self, epoch: &Epoch) {
         self.epoch.clone_from(epoch);
         self.floor = 0;
-        self.shared.own.set(None);
+        self.shared.own.borrow_mut().take_if(|own| own.epoch.as_ref() != Some(epoch));
     }
 
     /// The client was given states up to its floor; a change that is told later than that says so.
