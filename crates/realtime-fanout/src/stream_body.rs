@@ -120,6 +120,8 @@ pub(crate) struct Opening {
     pub(crate) format: Format,
     /// What its client has seen, if it can be led on from there.
     pub(crate) seen: Option<StatePoint>,
+    /// What the node's view has reached and the client has seen: nothing older of its history is shown.
+    pub(crate) floor: Option<StatePoint>,
     pub(crate) greeting: Option<Bytes>,
 }
 
@@ -130,7 +132,7 @@ pub(crate) fn socket(
     metrics: Arc<Metrics>,
     permit: SocketPermit,
 ) -> (StreamBody, SocketControl) {
-    let Opening { format, seen, greeting } = opening;
+    let Opening { format, seen, floor, greeting } = opening;
     let set = Arc::clone(&group.shown().set);
     let shared = Rc::new(Shared {
         id: group.enter(),
@@ -147,7 +149,7 @@ pub(crate) fn socket(
         shared: Rc::clone(&shared),
         format,
         epoch: set.state().epoch.clone(),
-        floor: 0,
+        floor: floor.filter(|floor| floor.epoch == set.state().epoch).map_or(0, |floor| floor.version.0),
         answered: seen.as_ref() == Some(set.state()),
         seen,
         greeting,

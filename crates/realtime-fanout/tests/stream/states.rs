@@ -188,3 +188,21 @@ async fn another_history_with_lower_versions_begins_with_its_snapshot_on_open_so
     }
     node.ended().await;
 }
+
+#[tokio::test]
+async fn since_ahead_is_never_answered_with_an_older_state_though_the_frames_lag() {
+    let settings = FanoutSettings { tick: Duration::from_millis(450), ..FanoutSettings::default() };
+    let node = Node::start_with(settings).await;
+    node.score(0, 30).await;
+    let mut present = Watcher::open(&node.url("")).await;
+    present.state_at(1).await;
+    node.score(0, 30).await;
+    present.state_at(2).await;
+    // The next frame waits for its tick. A state that no view remembers, as the truth is further by then.
+    let since = node.score_untold(1, 20).await;
+    node.score_untold(2, 20).await;
+    let mut watcher = Watcher::open(&node.url(&format!("&since={since}"))).await;
+    let (event, data) = watcher.event().await;
+    assert!(data["version"].as_u64() >= Some(since.version.0), "{event}: {data}");
+    node.ended().await;
+}
