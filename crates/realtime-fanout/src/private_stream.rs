@@ -32,7 +32,7 @@ pub(crate) struct Holder {
 /// # Errors
 /// What the gate refuses the token with.
 pub(crate) async fn holder(request: &HttpRequest, gate: &TokenGate) -> Result<Option<Holder>, Refusal> {
-    let Some(token) = token(request) else { return Ok(None) };
+    let Some(token) = token(request)? else { return Ok(None) };
     let claims = gate.verify(token).await?;
     // Before that, a token of a session that was ended would look good.
     if !gate.knows_revocations() {
@@ -42,14 +42,13 @@ pub(crate) async fn holder(request: &HttpRequest, gate: &TokenGate) -> Result<Op
     Ok(Some(Holder { claims, session }))
 }
 
-fn token(request: &HttpRequest) -> Option<&str> {
-    if request.headers().contains_key(AUTHORIZATION)
-        && let Ok(token) = bearer(request)
-    {
-        return Some(token);
+/// An Authorization header that holds no token is refused, never taken for none: its client would wait for private events.
+fn token(request: &HttpRequest) -> Result<Option<&str>, Refusal> {
+    if request.headers().contains_key(AUTHORIZATION) {
+        return bearer(request).map(Some);
     }
     let offers = request.headers().get_all(SEC_WEBSOCKET_PROTOCOL).filter_map(|offers| offers.to_str().ok());
-    offers.flat_map(|offers| offers.split(',')).find_map(|offer| offer.trim().strip_prefix(SUBPROTOCOL_PREFIX))
+    Ok(offers.flat_map(|offers| offers.split(',')).find_map(|offer| offer.trim().strip_prefix(SUBPROTOCOL_PREFIX)))
 }
 
 /// Tells the stream of its player's changes until it is closed: by its client, or because the token ended.
