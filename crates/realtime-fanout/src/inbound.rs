@@ -11,9 +11,6 @@ use crate::stream_body::SocketControl;
 /// The largest message; a larger one closes the socket with 1009.
 const MAX_MESSAGE: usize = 1024;
 
-/// The longest head of a frame (RFC 6455, section 5.2).
-const MAX_HEAD: usize = 14;
-
 /// What is sent back.
 #[derive(PartialEq, Eq, Debug)]
 enum Reaction {
@@ -65,7 +62,7 @@ impl Inbound {
                     }
                 }
                 // A frame that says that it is larger is not waited for.
-                Ok(None) => return (self.buffer.len() > MAX_MESSAGE + MAX_HEAD).then(too_large),
+                Ok(None) => return announces_too_much(&self.buffer).then(too_large),
                 Err(ProtocolError::Overflow) => return Some(too_large()),
                 Err(_) => return Some(broken()),
             }
@@ -92,6 +89,16 @@ impl Inbound {
     fn grown(&mut self, finished: bool, bytes: usize) -> Option<Reaction> {
         self.partial = (!finished).then_some(bytes);
         (bytes > MAX_MESSAGE).then(too_large)
+    }
+}
+
+/// Whether the head of a frame says that it is too large (RFC 6455, section 5.2): lengths from 126 on stand in the two
+/// bytes after the second, those from 65,536 on are marked 127.
+fn announces_too_much(frame: &[u8]) -> bool {
+    match frame.get(1).map(|length| length & 0x7f) {
+        Some(127) => true,
+        Some(126) => frame.get(2..4).is_some_and(|b| usize::from(u16::from_be_bytes([b[0], b[1]])) > MAX_MESSAGE),
+        _ => false,
     }
 }
 
@@ -141,9 +148,11 @@ mod tests {
         assert_eq!(reactions(&[client(OpCode::Text, true, &[b'x'; MAX_MESSAGE + 1])])[0], too_large());
         let parts = [client(OpCode::Binary, false, &[0; 600]), client(OpCode::Continue, true, &[0; 600])];
         assert_eq!(reactions(&parts), [too_large()]);
-        let mut endless = client(OpCode::Text, true, &[b'x'; 60_000]);
-        endless.truncate(MAX_MESSAGE + MAX_HEAD + 1);
-        assert_eq!(reactions(&[endless]), [too_large()]);
+        for (length, head) in [(MAX_MESSAGE + 1, 4), (60_000, 4), (70_000, 2)] {
+            let mut endless = client(OpCode::Text, true, &vec![b'x'; length]);
+            endless.truncate(head);
+            assert_eq!(reactions(&[endless]), [too_large()], "as soon as the head says {length}");
+        }
     }
 
     #[test]
