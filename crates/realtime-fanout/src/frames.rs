@@ -39,7 +39,7 @@ pub(crate) struct FrameSet {
     step: Option<Arc<Step>>,
     /// Grows whenever sockets have to hear of something.
     pub(crate) told: u64,
-    /// Where sockets stand that took everything they were told of.
+    /// Where sockets stand that took every change they were told of.
     told_at: Version,
     /// Grows with every heartbeat that is due.
     pub(crate) beat: u64,
@@ -179,7 +179,6 @@ impl FrameSet {
         let mut next = self.copied();
         next.beat += 1;
         next.told += 1;
-        next.told_at = self.state().version;
         next
     }
 

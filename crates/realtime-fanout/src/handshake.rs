@@ -121,11 +121,15 @@ async fn opened(
     };
     // Nothing old is sent to whoever has seen just this state; from another that is remembered the client is led on;
     // anybody else starts with a snapshot.
+    // The frames may lag behind the view by a tick; they are waited for rather than shown to whoever has seen newer ones.
+    let reached = |since: &&StatePoint| since.epoch == view.state().epoch && since.version <= view.state().version;
+    let floor = since.as_ref().filter(reached).cloned();
     let seen = since.filter(|since| since == view.state() || state.views.at(&board, since).is_some());
     let hub = request.app_data::<Rc<Hub>>().ok_or_else(Refusal::internal)?;
     let key = GroupKey { board: board.clone(), limit, curve };
     let group = hub.join(&state.groups, &key).ok_or_else(Refusal::unavailable)?;
-    let (body, control) = socket(group, Opening { format, seen, greeting }, state.groups.metrics.clone(), permit);
+    let (body, control) =
+        socket(group, Opening { format, seen, floor, greeting }, state.groups.metrics.clone(), permit);
     if let Some(holder) = holder {
         let feed = state.own_changes.join(&board, holder.claims.user);
         actix_web::rt::spawn(attend(control.clone(), holder, feed, Arc::clone(&state.clock)));

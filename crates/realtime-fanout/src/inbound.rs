@@ -11,9 +11,6 @@ use crate::stream_body::SocketControl;
 /// The largest message; a larger one closes the socket with 1009.
 const MAX_MESSAGE: usize = 1024;
 
-/// The longest head of a frame (RFC 6455, section 5.2).
-const MAX_HEAD: usize = 14;
-
 /// What is sent back.
 #[derive(PartialEq, Eq, Debug)]
 enum Reaction {
@@ -65,7 +62,7 @@ impl Inbound {
                     }
                 }
                 // A frame that says that it is larger is not waited for.
-                Ok(None) => return (self.buffer.len() > MAX_MESSAGE + MAX_HEAD).then(too_large),
+                Ok(None) => return announces_too_much(&self.buffer).then(too_large),
                 Err(ProtocolError::Overflow) => return Some(too_large()),
                 Err(_) => return Some(broken()),
             }
@@ -74,11 +71,11 @@ impl Inbound {
 
     fn frame(&mut self, finished: bool, code: OpCode, payload: &[u8]) -> Option<Reaction> {
         match code {
+            OpCode::Ping | OpCode::Pong | OpCode::Close if !finished => Some(broken()),
             OpCode::Ping => Some(Reaction::Pong(pong(payload))),
             OpCode::Pong => None,
             OpCode::Close => {
-                let code = payload.first_chunk().map_or(CloseCode::Normal, |code| u16::from_be_bytes(*code).into());
-                Some(Reaction::Close(close(code, "")))
+                Some(close_code(payload).map_or_else(broken, |code| Reaction::Close(close(code.into(), ""))))
             }
             OpCode::Text | OpCode::Binary if self.partial.is_none() => self.grown(finished, payload.len()),
             OpCode::Continue => match self.partial {
@@ -92,6 +89,27 @@ impl Inbound {
     fn grown(&mut self, finished: bool, bytes: usize) -> Option<Reaction> {
         self.partial = (!finished).then_some(bytes);
         (bytes > MAX_MESSAGE).then(too_large)
+    }
+}
+
+/// The code that a Close frame may be answered with; `None` where the frame is not allowed (RFC 6455, sections 5.5.1 and
+/// 7.4, and the registry of codes).
+fn close_code(payload: &[u8]) -> Option<u16> {
+    let Some((code, reason)) = payload.split_first_chunk() else {
+        return payload.is_empty().then_some(CloseCode::Normal.into());
+    };
+    let code = u16::from_be_bytes(*code);
+    let allowed = matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999);
+    (allowed && std::str::from_utf8(reason).is_ok()).then_some(code)
+}
+
+/// Whether the head of a frame says that it is too large (RFC 6455, section 5.2): lengths from 126 on stand in the two
+/// bytes after the second, those from 65,536 on are marked 127.
+fn announces_too_much(frame: &[u8]) -> bool {
+    match frame.get(1).map(|length| length & 0x7f) {
+        Some(127) => true,
+        Some(126) => frame.get(2..4).is_some_and(|b| usize::from(u16::from_be_bytes([b[0], b[1]])) > MAX_MESSAGE),
+        _ => false,
     }
 }
 
@@ -141,9 +159,11 @@ mod tests {
         assert_eq!(reactions(&[client(OpCode::Text, true, &[b'x'; MAX_MESSAGE + 1])])[0], too_large());
         let parts = [client(OpCode::Binary, false, &[0; 600]), client(OpCode::Continue, true, &[0; 600])];
         assert_eq!(reactions(&parts), [too_large()]);
-        let mut endless = client(OpCode::Text, true, &[b'x'; 60_000]);
-        endless.truncate(MAX_MESSAGE + MAX_HEAD + 1);
-        assert_eq!(reactions(&[endless]), [too_large()]);
+        for (length, head) in [(MAX_MESSAGE + 1, 4), (60_000, 4), (70_000, 2)] {
+            let mut endless = client(OpCode::Text, true, &vec![b'x'; length]);
+            endless.truncate(head);
+            assert_eq!(reactions(&[endless]), [too_large()], "as soon as the head says {length}");
+        }
     }
 
     #[test]
@@ -154,5 +174,21 @@ mod tests {
         let mut unmasked = BytesMut::new();
         Parser::write_message(&mut unmasked, "x", OpCode::Text, true, false);
         assert_eq!(reactions(&[unmasked])[0], broken());
+    }
+
+    #[test]
+    fn a_close_that_says_nothing_allowed_and_a_control_frame_in_parts_are_refused() {
+        let with = |code: u16, reason: &[u8]| [&code.to_be_bytes()[..], reason].concat();
+        for payload in [with(0, b""), with(1005, b""), with(2999, b""), vec![3], with(1000, b"\xff")] {
+            assert_eq!(reactions(&[client(OpCode::Close, true, &payload)]), [broken()], "{payload:?}");
+        }
+        for code in [1000, 1012, 3000, 4999] {
+            let answer = Reaction::Close(close(code.into(), ""));
+            assert_eq!(reactions(&[client(OpCode::Close, true, &with(code, b"so"))]), [answer]);
+        }
+        assert_eq!(reactions(&[client(OpCode::Close, true, b"")]), [Reaction::Close(close(CloseCode::Normal, ""))]);
+        for code in [OpCode::Ping, OpCode::Pong, OpCode::Close] {
+            assert_eq!(reactions(&[client(code, false, b"")]), [broken()], "{code:?}");
+        }
     }
 }

@@ -9,7 +9,7 @@ use board_view::BoardViews;
 use common::ids::{BoardId, UserId};
 use common::ports::{Event, EventBus, RankIndex, Signal};
 use common::standing::BoardChange;
-use common::state::StatePoint;
+use common::state::{Epoch, StatePoint};
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
@@ -26,8 +26,10 @@ const ANSWER_BOUND: Duration = Duration::from_millis(500);
 const LOOK: Duration = Duration::from_millis(500);
 
 /// A player's newest change on a board, as far as this node heard.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub(crate) struct OwnChange {
+    /// The history that the version is of; `None` before anything was heard.
+    pub(crate) epoch: Option<Epoch>,
     pub(crate) version: u64,
     pub(crate) score: i64,
     pub(crate) rank: Option<u64>,
@@ -38,8 +40,9 @@ pub(crate) struct OwnChange {
 pub(crate) struct OwnFeed {
     board: BoardId,
     user: UserId,
-    /// The board's version when the first socket came: what was before is no news.
-    joined: u64,
+    /// Where the board stood when the first socket came, or when its history began for this node: what was before is
+    /// no news.
+    joined: Mutex<Option<StatePoint>>,
     newest: watch::Sender<OwnChange>,
     /// A question about the player waits: another would ask the same.
     asked: AtomicBool,
@@ -51,15 +54,24 @@ impl OwnFeed {
         self.newest.subscribe()
     }
 
-    /// The player stands here.
-    fn stands(&self, version: u64, score: i64, rank: u64) {
+    /// The player stands here, in the history of `since`. Where that is another one than before, what came up to
+    /// `since` is no news; versions of different histories do not compare.
+    fn stands(&self, since: &StatePoint, version: u64, score: i64, rank: u64) {
+        let joined = {
+            let mut joined = self.joined.lock();
+            match &*joined {
+                Some(joined) if joined.epoch == since.epoch => joined.version.0,
+                _ => joined.insert(since.clone()).version.0,
+            }
+        };
         self.newest.send_if_modified(|newest| {
-            if version <= newest.version {
+            let same = newest.epoch.as_ref() == Some(&since.epoch);
+            if same && version <= newest.version {
                 return false;
             }
-            let previous_rank = newest.rank;
-            *newest = OwnChange { version, score, rank: Some(rank), previous_rank };
-            version > self.joined
+            let previous_rank = newest.rank.filter(|_| same);
+            *newest = OwnChange { epoch: Some(since.epoch.clone()), version, score, rank: Some(rank), previous_rank };
+            version > joined
         });
     }
 }
@@ -132,7 +144,7 @@ impl OwnChanges {
             let feed = Arc::new(OwnFeed {
                 board: board.clone(),
                 user,
-                joined: shown.map_or(0, |state| state.version.0),
+                joined: Mutex::new(shown),
                 newest: watch::Sender::default(),
                 asked: AtomicBool::new(false),
                 listening: Arc::clone(&self.listening),
@@ -183,6 +195,7 @@ impl OwnChanges {
         if self.listening.load(Ordering::Relaxed) == 0 {
             return;
         }
+        let before = StatePoint { epoch: change.epoch.clone(), version: change.from };
         let mut missed = false;
         let mut unranked = Vec::new();
         if let Some(listened) = self.feeds.lock().get_mut(&change.board) {
@@ -196,7 +209,7 @@ impl OwnChanges {
                 let Some(feed) = listened.players.get(&row.user).and_then(Weak::upgrade) else { continue };
                 let Some(score) = row.score else { continue };
                 match ranks.get(index).copied().flatten() {
-                    Some(rank) => feed.stands(row.version.0, score, rank),
+                    Some(rank) => feed.stands(&before, row.version.0, score, rank),
                     None => unranked.push(feed),
                 }
             }
@@ -245,8 +258,8 @@ impl OwnChanges {
         }
         let asked = self.ranks.neighborhood(&feed.board, feed.user, 0);
         let placed = match tokio::time::timeout(ANSWER_BOUND, asked).await {
-            Ok(Ok(Some((_, Some(around))))) => {
-                around.lines.get(around.own).map(|own| (own.version, own.score, own.rank))
+            Ok(Ok(Some((state, Some(around))))) => {
+                around.lines.get(around.own).map(|own| (state, own.version, own.score, own.rank))
             }
             Ok(Ok(_)) | Err(_) => None,
             Ok(Err(error)) => {
@@ -256,11 +269,55 @@ impl OwnChanges {
         };
         // The window knows the best of the board also where the index cannot say.
         let shown = || {
-            let entry = self.views.view(&feed.board)?.window.entry_of(feed.user)?;
-            Some((entry.version, entry.score, entry.rank))
+            let view = self.views.view(&feed.board)?;
+            let entry = view.window.entry_of(feed.user)?;
+            Some((view.state().clone(), entry.version, entry.score, entry.rank))
         };
-        if let Some((version, score, rank)) = placed.or_else(shown) {
-            feed.stands(version.0, score, rank);
+        if let Some((state, version, score, rank)) = placed.or_else(shown) {
+            feed.stands(&state, version.0, score, rank);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use common::state::Version;
+    use testkit::fixtures::{board_id, epoch};
+
+    use super::*;
+
+    fn point(name: &str, version: u64) -> StatePoint {
+        StatePoint { epoch: epoch(name), version: Version(version) }
+    }
+
+    #[test]
+    fn a_change_in_another_history_is_news_though_its_version_is_lower() {
+        let feed = OwnFeed {
+            board: board_id(),
+            user: UserId(uuid::Uuid::nil()),
+            joined: Mutex::new(Some(point("e1", 90))),
+            newest: watch::Sender::default(),
+            asked: AtomicBool::new(false),
+            listening: Arc::new(AtomicUsize::new(1)),
+        };
+        let mut news = feed.subscribe();
+        let mut told = || {
+            let changed = news.has_changed().unwrap();
+            news.mark_unchanged();
+            changed
+        };
+        feed.stands(&point("e1", 80), 80, 5, 9);
+        assert!(!told(), "it was so before anybody came");
+        feed.stands(&point("e1", 94), 95, 6, 8);
+        assert!(told());
+        feed.stands(&point("e2", 7), 7, 3, 4);
+        assert!(!told(), "where the other history begins");
+        feed.stands(&point("e2", 8), 9, 4, 3);
+        assert!(told());
+        let newest = feed.newest.borrow().clone();
+        assert_eq!((newest.version, newest.rank, newest.previous_rank), (9, Some(3), Some(4)));
+        feed.stands(&point("e3", 1), 2, 1, 1);
+        assert!(told(), "its first event says so");
+        assert_eq!(feed.newest.borrow().previous_rank, None, "of this history nothing is known");
     }
 }

@@ -12,7 +12,7 @@ use http_edge::bearer_token::bearer;
 use runtime::access_token::Claims;
 use runtime::token_gate::{FollowedSession, TokenGate};
 
-use crate::own_changes::OwnFeed;
+use crate::own_changes::{OwnChange, OwnFeed};
 use crate::stream_body::SocketControl;
 
 /// What a token stands behind, where a browser cannot set the Authorization header of a handshake.
@@ -32,7 +32,7 @@ pub(crate) struct Holder {
 /// # Errors
 /// What the gate refuses the token with.
 pub(crate) async fn holder(request: &HttpRequest, gate: &TokenGate) -> Result<Option<Holder>, Refusal> {
-    let Some(token) = token(request) else { return Ok(None) };
+    let Some(token) = token(request)? else { return Ok(None) };
     let claims = gate.verify(token).await?;
     // Before that, a token of a session that was ended would look good.
     if !gate.knows_revocations() {
@@ -42,14 +42,13 @@ pub(crate) async fn holder(request: &HttpRequest, gate: &TokenGate) -> Result<Op
     Ok(Some(Holder { claims, session }))
 }
 
-fn token(request: &HttpRequest) -> Option<&str> {
-    if request.headers().contains_key(AUTHORIZATION)
-        && let Ok(token) = bearer(request)
-    {
-        return Some(token);
+/// An Authorization header that holds no token is refused, never taken for none: its client would wait for private events.
+fn token(request: &HttpRequest) -> Result<Option<&str>, Refusal> {
+    if request.headers().contains_key(AUTHORIZATION) {
+        return bearer(request).map(Some);
     }
     let offers = request.headers().get_all(SEC_WEBSOCKET_PROTOCOL).filter_map(|offers| offers.to_str().ok());
-    offers.flat_map(|offers| offers.split(',')).find_map(|offer| offer.trim().strip_prefix(SUBPROTOCOL_PREFIX))
+    Ok(offers.flat_map(|offers| offers.split(',')).find_map(|offer| offer.trim().strip_prefix(SUBPROTOCOL_PREFIX)))
 }
 
 /// Tells the stream of its player's changes until it is closed: by its client, or because the token ended.
@@ -57,8 +56,8 @@ pub(crate) async fn attend(control: SocketControl, holder: Holder, feed: Arc<Own
     let mut changes = feed.subscribe();
     // What was told before this stream was there is not its news.
     changes.mark_unchanged();
-    // The rank that this stream was last told of.
-    let mut told: Option<Option<u64>> = None;
+    // The change that this stream was last told of.
+    let mut told: Option<OwnChange> = None;
     let ended = loop {
         let left_ms = holder.claims.expires_at.millis_since(clock.now());
         let Some(left_ms) = u64::try_from(left_ms).ok().filter(|left| *left > 0) else { break "token_expired" };
@@ -68,9 +67,10 @@ pub(crate) async fn attend(control: SocketControl, holder: Holder, feed: Arc<Own
             () = tokio::time::sleep(Duration::from_millis(left_ms).min(LOOK)) => {}
             changed = changes.changed() => {
                 if changed.is_ok() {
-                    let mut change = *changes.borrow_and_update();
-                    change.previous_rank = told.unwrap_or(change.previous_rank);
-                    told = Some(change.rank);
+                    let mut change = changes.borrow_and_update().clone();
+                    let before = told.filter(|told| told.epoch == change.epoch);
+                    change.previous_rank = before.map_or(change.previous_rank, |before| before.rank);
+                    told = Some(change.clone());
                     control.own_change(change);
                 }
             }

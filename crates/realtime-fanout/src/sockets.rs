@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use common::clock::Timestamp;
 use common::error_code::{Details, ErrorCode, Refusal};
-use common::rate_limit::Quota;
+use common::rate_limit::{Allowance, Quota};
 use parking_lot::Mutex;
 use runtime::rate_buckets::RateBuckets;
 use tokio::sync::watch;
@@ -18,7 +18,7 @@ use crate::settings::FanoutSettings;
 const NODE_HANDSHAKES: &str = "node-handshakes";
 
 /// How long a client over its limit should wait. A socket may close at any time.
-const RETRY_AFTER_S: u64 = 5;
+const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// The open sockets of a node.
 pub(crate) struct Sockets {
@@ -55,20 +55,21 @@ impl Sockets {
     /// `rate_limited`, naming the limit, when the address or the node has as many as it may, or too many open at once.
     pub(crate) fn admit(self: &Arc<Self>, address: String, now: Timestamp) -> Result<SocketPermit, Refusal> {
         if self.limit > 0 && self.open() >= self.limit as usize {
-            return Err(over("node-sockets", "this node has as many open sockets as it may have", RETRY_AFTER_S));
+            let message = "this node has as many open sockets as it may have";
+            return Err(over(full("node-sockets", self.limit), message));
         }
         {
             let mut by_address = self.by_address.lock();
             let open = by_address.get(&address).copied().unwrap_or(0);
             if self.limit_per_address > 0 && open >= self.limit_per_address {
                 let message = "this address has as many open sockets as it may have";
-                return Err(over("address-sockets", message, RETRY_AFTER_S));
+                return Err(over(full("address-sockets", self.limit_per_address), message));
             }
             // Last, so that one address over its limit takes nothing from the others.
-            if self.handshakes.take(self.rate, "", now).is_some_and(|allowance| !allowance.allowed) {
+            if let Some(mut asked) = self.handshakes.take(self.rate, "", now).filter(|asked| !asked.allowed) {
                 // Those who come back together are spread.
-                let wait_s = rand::random_range(1..=3);
-                return Err(over(NODE_HANDSHAKES, "too many sockets are being opened on this node", wait_s));
+                asked.retry_after = Duration::from_secs(rand::random_range(1..=3));
+                return Err(over(asked, "too many sockets are being opened on this node"));
             }
             *by_address.entry(address.clone()).or_default() += 1;
         }
@@ -88,9 +89,16 @@ impl Sockets {
     }
 }
 
-fn over(limit: &'static str, message: &str, retry_after_s: u64) -> Refusal {
-    let mut refusal = Refusal::new(ErrorCode::RateLimited, message).retry_after(retry_after_s);
-    refusal.details = Details::Limit(limit);
+/// What is left of a limit of open sockets that is reached.
+const fn full(name: &'static str, limit: u32) -> Allowance {
+    let quota = Quota { name, limit, period: RETRY_AFTER };
+    Allowance { quota, allowed: false, remaining: 0, retry_after: RETRY_AFTER, reset_after: RETRY_AFTER }
+}
+
+fn over(asked: Allowance, message: &str) -> Refusal {
+    let mut refusal = Refusal::new(ErrorCode::RateLimited, message).retry_after(asked.retry_after_s());
+    refusal.details = Details::Limit(asked.quota.name);
+    refusal.allowance = Some(Box::new(asked));
     refusal
 }
 

@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use actix_http::ws::CloseCode;
 use actix_web::body::{BodySize, MessageBody};
 use bytes::Bytes;
-use common::state::StatePoint;
+use common::state::{Epoch, StatePoint};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use wire::frames::{Frame, OwnChangeJson};
@@ -36,7 +36,7 @@ struct Shared {
     over: Cell<bool>,
     format: Format,
     /// What a token holder is to hear of itself.
-    own: Cell<Option<OwnChange>>,
+    own: RefCell<Option<OwnChange>>,
     is_gone: Cell<bool>,
     gone: Notify,
 }
@@ -79,8 +79,11 @@ impl SocketControl {
 
     /// The token holder's newest change; one that was not taken yet is forgotten for it.
     pub(crate) fn own_change(&self, change: OwnChange) {
-        let before = self.0.own.get().map_or(change.previous_rank, |untold| untold.previous_rank);
-        self.0.own.set(Some(OwnChange { previous_rank: before, ..change }));
+        self.0.own.replace_with(|untold| {
+            let untold = untold.take().filter(|untold| untold.epoch == change.epoch);
+            let previous_rank = untold.map_or(change.previous_rank, |untold| untold.previous_rank);
+            Some(OwnChange { previous_rank, ..change })
+        });
         self.0.group.wake(self.0.id);
     }
 }
@@ -89,7 +92,9 @@ impl SocketControl {
 pub(crate) struct StreamBody {
     shared: Rc<Shared>,
     format: Format,
-    /// No event may carry a lower version.
+    /// The history that versions are of.
+    epoch: Epoch,
+    /// No event of that history may carry a lower version.
     floor: u64,
     /// The newest state that the client was given; `None` before the first snapshot.
     seen: Option<StatePoint>,
@@ -115,6 +120,8 @@ pub(crate) struct Opening {
     pub(crate) format: Format,
     /// What its client has seen, if it can be led on from there.
     pub(crate) seen: Option<StatePoint>,
+    /// What the node's view has reached and the client has seen: nothing older of its history is shown.
+    pub(crate) floor: Option<StatePoint>,
     pub(crate) greeting: Option<Bytes>,
 }
 
@@ -125,7 +132,7 @@ pub(crate) fn socket(
     metrics: Arc<Metrics>,
     permit: SocketPermit,
 ) -> (StreamBody, SocketControl) {
-    let Opening { format, seen, greeting } = opening;
+    let Opening { format, seen, floor, greeting } = opening;
     let set = Arc::clone(&group.shown().set);
     let shared = Rc::new(Shared {
         id: group.enter(),
@@ -134,14 +141,15 @@ pub(crate) fn socket(
         close: RefCell::default(),
         over: Cell::new(false),
         format,
-        own: Cell::new(None),
+        own: RefCell::default(),
         is_gone: Cell::new(false),
         gone: Notify::new(),
     });
     let body = StreamBody {
         shared: Rc::clone(&shared),
         format,
-        floor: 0,
+        epoch: set.state().epoch.clone(),
+        floor: floor.filter(|floor| floor.epoch == set.state().epoch).map_or(0, |floor| floor.version.0),
         answered: seen.as_ref() == Some(set.state()),
         seen,
         greeting,
@@ -187,14 +195,16 @@ impl StreamBody {
         if frames.history != self.history {
             return Some(self.goodbye("the board was restored", rand::random_range(0..=1_000)));
         }
+        if frames.state().epoch != self.epoch {
+            self.enter_history(&frames.state().epoch);
+        }
         let newest = frames.state().version.0;
         // What the player heard of itself may be newer than what this thread was told of the board: that follows.
         if newest < self.floor {
             self.shared.group.hold(self.shared.id);
             return None;
         }
-        if let Some(own) = self.shared.own.get().filter(|own| own.version <= newest) {
-            self.shared.own.set(None);
+        if let Some(own) = self.take_own(newest) {
             return Some(self.own_change(frames, own));
         }
         if self.told_stale && !frames.is_stale() {
@@ -216,10 +226,26 @@ impl StreamBody {
             }
         }
         if frames.beat > self.beat {
-            return Some(self.given(frames, Sent::Heartbeat, frames.heartbeat(self.format)));
+            // It moves no row: the client stands where it stood, and the next delta leads on from there.
+            (self.floor, self.beat) = (newest, frames.beat);
+            return Some((Sent::Heartbeat, frames.heartbeat(self.format)));
         }
         // Everything else was given, so whatever comes next is newer.
-        self.shared.own.take().map(|own| self.own_change(frames, own))
+        self.take_own(u64::MAX).map(|own| self.own_change(frames, own))
+    }
+
+    /// The untold change, if it is of the history that is shown and not of a later version than this.
+    fn take_own(&self, newest: u64) -> Option<OwnChange> {
+        let told = |own: &mut OwnChange| own.epoch.as_ref() == Some(&self.epoch) && own.version <= newest;
+        self.shared.own.borrow_mut().take_if(told)
+    }
+
+    /// Versions of different histories do not compare: nothing that was said of the one before counts any more. Its
+    /// snapshot follows, as the client's state is of another epoch.
+    fn enter_history(&mut self, epoch: &Epoch) {
+        self.epoch.clone_from(epoch);
+        self.floor = 0;
+        self.shared.own.borrow_mut().take_if(|own| own.epoch.as_ref() != Some(epoch));
     }
 
     /// The client was given states up to its floor; a change that is told later than that says so.

@@ -249,7 +249,7 @@ impl Engine {
         if socket.seen.is_some() {
             self.findings.reopened_us.push(self.shared.now_us());
         }
-        (socket.phase, socket.fresh, socket.failures, socket.bye_ms) = (Phase::Open, true, 0, None);
+        socket.opened();
         (socket.close_code, socket.reader) = (None, Default::default());
     }
 

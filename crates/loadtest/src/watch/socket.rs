@@ -31,7 +31,7 @@ pub(super) enum Phase {
 #[derive(Clone, Debug)]
 pub(super) struct Seen {
     pub(super) screen: Rc<Screen>,
-    /// At least the screen's: heartbeats move it too.
+    /// No event of this connection may say less. At least the screen's: heartbeats raise it without moving a row.
     pub(super) version: u64,
 }
 
@@ -99,9 +99,8 @@ impl Socket {
             Event::Delta { from, version, .. } => {
                 let (from, version) = (*from, *version);
                 let Some(seen) = &self.seen else { return Err("a delta before the first snapshot".to_owned()) };
-                if from < seen.screen.version || from > seen.version {
-                    let (rows, at) = (seen.screen.version, seen.version);
-                    return Err(format!("a delta from {from} for a socket at {at} (its rows are of {rows})"));
+                if from != seen.screen.version {
+                    return Err(format!("a delta from {from} for a socket at {}", seen.screen.version));
                 }
                 if version < seen.version {
                     return Err(format!("the version went from {} back to {version}", seen.version));
@@ -148,9 +147,17 @@ impl Socket {
         Ok(())
     }
 
-    /// `epoch.version` to go on from.
+    /// A new connection: what heartbeats of the one before said does not bind it.
+    pub(super) fn opened(&mut self) {
+        (self.phase, self.fresh, self.failures, self.bye_ms) = (Phase::Open, true, 0, None);
+        if let Some(seen) = &mut self.seen {
+            seen.version = seen.screen.version;
+        }
+    }
+
+    /// `epoch.version` of the rows, to go on from.
     pub(super) fn since(&self) -> Option<String> {
-        self.seen.as_ref().map(|seen| format!("{}.{}", seen.screen.epoch, seen.version))
+        self.seen.as_ref().map(|seen| format!("{}.{}", seen.screen.epoch, seen.screen.version))
     }
 }
 
@@ -188,7 +195,8 @@ mod tests {
     #[test]
     fn a_delta_starts_where_the_socket_stands() {
         all(&[update("e", 5), delta(5, 6), delta(6, 9)]).unwrap();
-        all(&[update("e", 5), heartbeat(7), delta(7, 8)]).unwrap();
+        all(&[update("e", 5), heartbeat(7), delta(5, 8)]).unwrap();
+        assert!(all(&[update("e", 5), heartbeat(7), delta(7, 8)]).unwrap_err().contains("a delta from"));
         for wrong in [delta(4, 6), delta(6, 7)] {
             assert!(all(&[update("e", 5), wrong]).unwrap_err().contains("a delta from"));
         }

@@ -132,3 +132,27 @@ async fn newcomers_and_old_hands_get_each_the_delta_from_where_they_stand() {
     }
     node.ended().await;
 }
+
+#[tokio::test]
+async fn a_heartbeat_moves_no_delta() {
+    let settings = FanoutSettings { heartbeat: Duration::from_millis(200), ..FanoutSettings::default() };
+    let node = Node::start_with(settings).await;
+    node.score(0, 30).await;
+    let stood = node.score(1, 20).await.version.0;
+    let mut watcher = Watcher::open_delta(&node.url("&limit=1")).await;
+    let mut screen = Screen::default();
+    within(SOON, "the rows", follow_to(&mut watcher, &mut screen, stood)).await;
+    node.score(1, 1).await;
+    let below = node.score(1, 1).await.version.0;
+    while screen.beaten < below {
+        let (event, data) = watcher.any_event().await;
+        screen.take(&event, &data);
+    }
+    let head = node.score(1, 100).await.version.0;
+    let (event, data) = watcher.event().await;
+    assert_eq!((event.as_str(), data["from"].as_u64()), ("delta", Some(screen.version)), "from the rows");
+    screen.take(&event, &data);
+    assert_eq!(screen.version, head);
+    screen.assert_shows(&node.top(1).await);
+    node.ended().await;
+}

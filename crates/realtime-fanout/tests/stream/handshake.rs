@@ -90,6 +90,9 @@ async fn an_address_has_so_many_sockets_and_gets_places_back() {
     assert_eq!((refused.status, &refused.body["error"]["code"]), (429, &"rate_limited".into()));
     assert_eq!(refused.body["error"]["details"]["limit"], "address-sockets");
     assert!(refused.retry_after.is_some());
+    let [policy, left] = refused.limits.map(Option::unwrap);
+    assert!(policy.starts_with("\"address-sockets\";q=2;w="), "{policy}");
+    assert!(left.starts_with("\"address-sockets\";r=0;t="), "{left}");
     drop(first);
     eventually(SOON, "a free place", || async { Watcher::try_open(&url, &[]).await.map_err(|r| r.status) }).await;
     node.ended().await;

@@ -1,8 +1,8 @@
 //! A node on port 0 with everything behind it.
 
 use std::net::TcpListener;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use board_view::{BoardViews, Lookup, ViewSettings};
@@ -12,6 +12,7 @@ use common::ports::{Event, EventBus, Ledger, Projected, RankIndex as _};
 use common::standing::{BoardChange, TopList};
 use common::state::{StatePoint, Version};
 use embedded::Embedded;
+use parking_lot::Mutex;
 use realtime_fanout::{FanoutApp, FanoutPorts, FanoutSettings, FanoutState};
 use runtime::token_gate::TokenGate;
 use testkit::clock::ManualClock;
@@ -39,6 +40,7 @@ pub(crate) struct Node {
     stop: CancellationToken,
     served: JoinHandle<()>,
     _data: tempfile::TempDir,
+    backups: Mutex<Vec<(Embedded, tempfile::TempDir)>>,
 }
 
 impl Node {
@@ -59,7 +61,7 @@ impl Node {
         embedded.ranks.begin_fill(&board, &start.epoch, start.version, filler).await.unwrap();
         embedded.ranks.finish_fill(&board, filler, &start).await.unwrap();
         let inner: Arc<dyn common::ports::Truth> = Arc::clone(&embedded.store) as _;
-        let truth = Arc::new(TruthWithFaults { inner, away: AtomicBool::new(false) });
+        let truth = Arc::new(TruthWithFaults { inner, away: AtomicBool::new(false), restored: OnceLock::new() });
         let faulty = Arc::new(AtomicBool::new(false));
         let bus: Arc<dyn EventBus> =
             Arc::new(FaultyBus { inner: Arc::clone(&embedded.bus) as _, faulty: Arc::clone(&faulty) });
@@ -118,6 +120,7 @@ impl Node {
             stop,
             served,
             _data: data,
+            backups: Mutex::default(),
         };
         eventually(SOON, "the view of the board", || async {
             matches!(node.views.lookup(&node.board), Lookup::Known(_)) && node.views.board(&node.board).is_some()
@@ -162,6 +165,19 @@ impl Node {
         let event = Event::BoardChanged { change: Arc::new(change), ranks, traces: Vec::new() };
         self.embedded.bus.publish(event).await.unwrap();
         state
+    }
+
+    /// The truth is another one from now on: of a backup, in a history of its own.
+    pub(crate) async fn restore(&self, name: &str) -> StatePoint {
+        let data = tempfile::tempdir().unwrap();
+        let backup = Embedded::open(data.path(), Arc::new(self.clock.clone())).unwrap();
+        backup.store.create_board(&self.board, &epoch(name), &rules()).await.unwrap();
+        let player = players(&*backup.store, 1).await.remove(0);
+        let update = update(player.user, "backup").board(&self.board).action_type(WIDE).points(7);
+        let applied = backup.store.apply_batch(&[update.build()], self.clock.now()).await.unwrap();
+        assert!(self.truth.restored.set(Arc::clone(&backup.store) as _).is_ok(), "restored once");
+        self.backups.lock().push((backup, data));
+        applied.changes[0].state()
     }
 
     pub(crate) fn bus(&self) -> &dyn EventBus {

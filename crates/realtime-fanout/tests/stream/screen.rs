@@ -8,6 +8,8 @@ use serde_json::Value;
 pub(crate) struct Screen {
     pub(crate) epoch: String,
     pub(crate) version: u64,
+    /// What the newest heartbeat said.
+    pub(crate) beaten: u64,
     lines: Vec<Line>,
     pub(crate) snapshots: u32,
     pub(crate) updates: u32,
@@ -62,7 +64,8 @@ impl Screen {
             epoch.clone_into(&mut self.epoch);
         }
         if let Some(version) = data["version"].as_u64() {
-            assert!(version >= self.version, "{event} went from {} back to {version}", self.version);
+            let newest = self.version.max(self.beaten);
+            assert!(version >= newest, "{event} went from {newest} back to {version}");
         }
         match event {
             "scoreboard:snapshot" => {
@@ -74,7 +77,8 @@ impl Screen {
                 self.replace(data);
             }
             "delta" => self.delta(data),
-            "heartbeat" => self.version = data["version"].as_u64().unwrap(),
+            // It moves nothing: the next delta still leads from the rows.
+            "heartbeat" => self.beaten = data["version"].as_u64().unwrap(),
             "scoreboard:stale" | "server:bye" | "score:me" | "scoreboard:curve" => {}
             other => panic!("no such event: {other}"),
         }

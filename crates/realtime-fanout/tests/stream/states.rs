@@ -169,3 +169,40 @@ async fn a_quiet_socket_hears_a_heartbeat_with_the_newest_version() {
     }
     node.ended().await;
 }
+
+#[tokio::test]
+async fn another_history_with_lower_versions_begins_with_its_snapshot_on_open_sockets() {
+    let node = Node::start().await;
+    for _ in 0..5 {
+        node.score(0, 30).await;
+    }
+    let mut watchers = [Watcher::open(&node.url("")).await, Watcher::open_delta(&node.url("")).await];
+    for watcher in &mut watchers {
+        watcher.state_at(5).await;
+    }
+    let restored = node.restore("e2").await;
+    assert_eq!(restored.version.0, 1);
+    for watcher in &mut watchers {
+        let snapshot = within(Duration::from_secs(3), "the other history", watcher.expect("scoreboard:snapshot")).await;
+        assert_eq!((&snapshot["epoch"], &snapshot["version"]), (&"e2".into(), &1.into()));
+    }
+    node.ended().await;
+}
+
+#[tokio::test]
+async fn since_ahead_is_never_answered_with_an_older_state_though_the_frames_lag() {
+    let settings = FanoutSettings { tick: Duration::from_millis(450), ..FanoutSettings::default() };
+    let node = Node::start_with(settings).await;
+    node.score(0, 30).await;
+    let mut present = Watcher::open(&node.url("")).await;
+    present.state_at(1).await;
+    node.score(0, 30).await;
+    present.state_at(2).await;
+    // The next frame waits for its tick. A state that no view remembers, as the truth is further by then.
+    let since = node.score_untold(1, 20).await;
+    node.score_untold(2, 20).await;
+    let mut watcher = Watcher::open(&node.url(&format!("&since={since}"))).await;
+    let (event, data) = watcher.event().await;
+    assert!(data["version"].as_u64() >= Some(since.version.0), "{event}: {data}");
+    node.ended().await;
+}

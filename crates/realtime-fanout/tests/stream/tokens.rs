@@ -184,3 +184,15 @@ async fn a_board_that_demands_a_token_opens_no_stream_without_one() {
     source.expect("scoreboard:snapshot").await;
     node.ended().await;
 }
+
+#[tokio::test]
+async fn an_authorization_that_is_no_token_is_refused_and_not_taken_for_none() {
+    let node = Node::start().await;
+    for value in ["Bearer ", "Bearer", "Basic abc"] {
+        let refused = Watcher::try_open(&node.url(""), &[("authorization", value)]).await.err().expect(value);
+        assert_eq!((refused.status, &refused.body["error"]["code"]), (401, &"unauthenticated".into()), "{value}");
+        let refused = EventSource::request(&node.events_url(""), &[("authorization", value)]).await;
+        assert_eq!(refused.status(), 401, "{value}");
+    }
+    node.ended().await;
+}

@@ -1,7 +1,7 @@
 //! The truth, taken away by a switch.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use common::board::Board;
@@ -14,6 +14,8 @@ use common::state::{BoardHead, Version};
 pub(crate) struct TruthWithFaults {
     pub(crate) inner: Arc<dyn Truth>,
     pub(crate) away: AtomicBool,
+    /// What stands in its place once it was restored.
+    pub(crate) restored: OnceLock<Arc<dyn Truth>>,
 }
 
 impl TruthWithFaults {
@@ -21,7 +23,7 @@ impl TruthWithFaults {
         if self.away.load(Ordering::SeqCst) {
             return Err(StoreError::Unavailable { store: "test", source: "taken away".into() });
         }
-        Ok(&*self.inner)
+        Ok(&**self.restored.get().unwrap_or(&self.inner))
     }
 }
 

@@ -22,6 +22,8 @@ pub(crate) struct Refused {
     pub(crate) retry_after: Option<String>,
     pub(crate) request_id: Option<String>,
     pub(crate) challenge: Option<String>,
+    /// `RateLimit-Policy` and `RateLimit`.
+    pub(crate) limits: [Option<String>; 2],
     pub(crate) body: Value,
 }
 
@@ -54,6 +56,7 @@ impl Watcher {
                 retry_after: header(&response, "retry-after"),
                 request_id: header(&response, "x-request-id"),
                 challenge: header(&response, "www-authenticate"),
+                limits: ["ratelimit-policy", "ratelimit"].map(|name| header(&response, name)),
                 body: serde_json::from_slice(response.body().as_deref().unwrap_or_default()).unwrap_or_default(),
             }),
             Err(error) => panic!("no handshake at {url}: {error}"),
