@@ -113,11 +113,13 @@ impl RedisGuard {
         self.link.query("guard", LIMIT, pipe).await
     }
 
-    /// Best effort: what is not kept here is in the database.
-    async fn note(&self, what: &'static str, pipe: &Pipeline) {
-        if let Err(error) = self.run(pipe).await {
-            tracing::debug!(error = %runtime::exit::causes(&error), "redis did not take {what}");
+    /// Best effort: what is not kept here is in the database. Whether Redis took it.
+    async fn note(&self, what: &'static str, pipe: &Pipeline) -> bool {
+        let noted = self.run(pipe).await;
+        if let Err(error) = &noted {
+            tracing::debug!(error = %runtime::exit::causes(error), "redis did not take {what}");
         }
+        noted.is_ok()
     }
 }
 
@@ -182,10 +184,16 @@ impl Guard for RedisGuard {
         let mut pipe = redis::pipe();
         pipe.hset_multiple(&key, &[("hash", &claim.content_hash.0[..]), ("body", body)]).ignore();
         pipe.expire(&key, i64::try_from(ANSWER_KEPT_S).unwrap_or(i64::MAX)).ignore();
-        self.note("an answer", &pipe).await;
+        let noted = self.note("an answer", &pipe).await;
+        // Not every answer: while Redis is there, this node's memory is for what Redis does not have.
+        if !noted || self.fallback.holds(claim) {
+            self.fallback.keep_answer(claim, body).await;
+        }
     }
 
     async fn release(&self, claim: &KeyClaim) {
+        // Reserved here, if Redis was away then.
+        self.fallback.release(claim).await;
         let mut call = self.scripts.release.key(record_key(claim));
         call.arg(claim.submission.to_string());
         let mut pipe = redis::pipe();
