@@ -4,6 +4,7 @@ use actix_web::http::header::CACHE_CONTROL;
 use actix_web::{HttpRequest, HttpResponse, web};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use common::ids::Username;
 use http_edge::ApiError;
 use http_edge::body::json_object;
 use http_edge::security_event;
@@ -11,6 +12,9 @@ use wire::json::{AccountJson, TokenGrantJson};
 
 use crate::app::Gateway;
 use crate::openapi::{CredentialsBody, RefreshBody};
+
+/// Not a valid username.
+const NO_NAME: &str = "";
 
 /// `POST /api/v1/auth/register`
 #[utoipa::path(post, path = "/api/v1/auth/register", tag = "accounts", request_body = CredentialsBody, responses(
@@ -40,9 +44,15 @@ pub(crate) async fn login(
     gateway.count_anonymous(&request).await?;
     let body = json_object(&request, payload).await?;
     let (username, password) = (body.required_text("username")?, body.required_text("password")?);
-    gateway.count(gateway.settings.limits.account_logins, username.to_ascii_lowercase()).await?;
+    gateway.count(gateway.settings.limits.account_logins, counted_name(username)).await?;
     let grant = gateway.ports.authority.login(username, password).await?;
     Ok(granted(&TokenGrantJson::from(&grant)))
+}
+
+/// The name that a login is counted under. What nobody can be called shares one: it opens nothing, and takes no memory.
+/// It is told apart nowhere else, and costs as much as a name that nobody has.
+fn counted_name(username: &str) -> String {
+    Username::parse(username).map_or_else(|_| NO_NAME.to_owned(), |name| name.folded())
 }
 
 /// `POST /api/v1/auth/refresh`
@@ -96,4 +106,20 @@ pub(crate) async fn jwks(gateway: web::Data<Gateway>) -> Result<HttpResponse, Ap
     Ok(HttpResponse::Ok()
         .insert_header((CACHE_CONTROL, "public, max-age=60"))
         .json(serde_json::json!({ "keys": keys })))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_login_is_counted_under_its_account_and_what_is_no_name_under_one() {
+        assert_eq!(counted_name("Al.Ice"), counted_name("al.ice"));
+        assert_ne!(counted_name("al.ice"), counted_name("bob"));
+        let long = "a".repeat(16 * 1024);
+        for no_name in ["", " alice", "al\0ice", "{alice}", long.as_str()] {
+            assert_eq!(counted_name(no_name), NO_NAME);
+        }
+        assert!(Username::parse(NO_NAME).is_err(), "no account is counted with them");
+    }
 }

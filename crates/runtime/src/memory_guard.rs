@@ -74,6 +74,12 @@ impl MemoryGuard {
         Self { clock, rates: RateBuckets::default(), keys: Mutex::default(), revoked: Mutex::default() }
     }
 
+    /// Whether this request's reservation is here.
+    #[must_use]
+    pub fn holds(&self, claim: &KeyClaim) -> bool {
+        self.keys.lock().is_held_by(&(claim.user, claim.key.clone()), claim.submission)
+    }
+
     fn is_revoked(&self, session: SessionId, now: Timestamp) -> bool {
         self.revoked.lock().get(&session).is_some_and(|until| now < *until)
     }

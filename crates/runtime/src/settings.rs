@@ -235,6 +235,25 @@ pub struct Worker {
     pub suspicion_warm_up_s: u32,
 }
 
+impl Worker {
+    /// The first setting that no worker could work with, and why.
+    fn check(&self) -> Result<(), (&'static str, &'static str)> {
+        if !self.suspicion_threshold.is_finite() || self.suspicion_threshold < 0.0 {
+            return Err((
+                "worker.suspicion_threshold",
+                "must be a number of spreads such as 4.5, or 0 to hold nothing",
+            ));
+        }
+        if self.suspicion_window_s == 0 {
+            return Err((
+                "worker.suspicion_window_s",
+                "must be at least 1 second; worker.suspicion_threshold = 0 holds nothing",
+            ));
+        }
+        Ok(())
+    }
+}
+
 /// The live stream.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Stream {
@@ -318,6 +337,7 @@ impl Settings {
         let values = gather(sources)?;
         let settings = Self::from_values(&values)?;
         settings.mode()?;
+        settings.worker.check().map_err(|(key, problem)| invalid(&origin_of(key, &values), problem))?;
         Ok(settings)
     }
 
@@ -403,12 +423,18 @@ fn serde_path_to_error(
     read.try_deserialize().map_err(|error| {
         let text = error.to_string();
         // config names the key in backticks; find where its value came from.
-        let origin = values.iter().find(|(key, _)| text.contains(&format!("`{key}`"))).map_or_else(
-            || "settings".to_owned(),
-            |(key, (origin, _))| if origin == "default" { key.clone() } else { origin.clone() },
-        );
+        let key = values.keys().find(|key| text.contains(&format!("`{key}`")));
+        let origin = key.map_or_else(|| "settings".to_owned(), |key| origin_of(key, values));
         invalid(&origin, &text)
     })
+}
+
+/// A setting as it was given, or its name.
+fn origin_of(key: &str, values: &BTreeMap<String, (String, String)>) -> String {
+    match values.get(key) {
+        Some((origin, _)) if origin != "default" => origin.clone(),
+        _ => key.to_owned(),
+    }
 }
 
 fn comma_list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {

@@ -12,7 +12,8 @@ use common::error_code::{ErrorCode, Refusal};
 use common::ids::SessionId;
 use common::ports::{Authority, Event, EventBus, Signal, VerificationKey};
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::access_token::{ACCESS_TOKEN_LIFETIME_S, AccessTokenVerifier, Claims, TokenError};
@@ -24,6 +25,10 @@ const KEYS_INTERVAL: Duration = Duration::from_secs(30);
 /// After a rotation the keys are read at once and so many times more, so often: auth may hear of it after this node.
 const REREADS: u32 = 5;
 const REREAD_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The shortest time between two questions to auth that tokens of unknown keys cause, from the end of one to the next.
+/// New keys are published long before they sign, and are read in the background: nobody good has to ask.
+const SHORTEST_GAP: Duration = Duration::from_secs(1);
 
 /// How often revocations are asked for, beside hearing of them: what a lost event can cost at most.
 const REVOCATIONS_INTERVAL: Duration = Duration::from_secs(1);
@@ -39,6 +44,34 @@ struct KnownKeys {
     published: Vec<VerificationKey>,
 }
 
+/// What tokens of unknown keys have asked auth.
+#[derive(Default)]
+struct Asked {
+    /// Tells how the question that is under way ended: whether auth answered.
+    under_way: Option<watch::Receiver<Option<bool>>>,
+    ended: Option<Instant>,
+}
+
+/// The question under way. Over when it is dropped: also when whoever asked goes away.
+struct Question<'a> {
+    asked: &'a Mutex<Asked>,
+    answered: watch::Sender<Option<bool>>,
+}
+
+impl Drop for Question<'_> {
+    fn drop(&mut self) {
+        *self.asked.lock() = Asked { under_way: None, ended: Some(Instant::now()) };
+    }
+}
+
+/// What a token of an unknown key has to do.
+enum Turn<'a> {
+    Ask(Question<'a>),
+    Wait(watch::Receiver<Option<bool>>),
+    /// Auth was asked a moment ago.
+    TooSoon,
+}
+
 /// Lets tokens in. [`Self::run`] keeps it current.
 pub struct TokenGate {
     authority: Arc<dyn Authority>,
@@ -46,6 +79,7 @@ pub struct TokenGate {
     keys: ArcSwapOption<KnownKeys>,
     /// Told when the keys should be read before their time.
     reread: Notify,
+    asked: Mutex<Asked>,
     /// Sessions that ended within the last hour, with when.
     revoked: RwLock<HashMap<SessionId, Timestamp>>,
     /// Auth said at least once which sessions have ended.
@@ -94,6 +128,7 @@ impl TokenGate {
             clock,
             keys: ArcSwapOption::empty(),
             reread: Notify::new(),
+            asked: Mutex::default(),
             revoked: RwLock::default(),
             knows_revocations: AtomicBool::new(false),
             followed: Arc::default(),
@@ -106,9 +141,9 @@ impl TokenGate {
     /// `token_expired`, `token_revoked`, `unauthenticated`; `unavailable` before auth's keys were read.
     pub async fn verify(&self, token: &str) -> Result<Claims, Refusal> {
         let verified = match self.known()?.verifier.verify(token) {
-            // A new key may have been published since: ask once, for kids of our form only.
+            // A new key may have been published since: ask, for kids of our form only.
             Err(TokenError::UnknownKey(_)) => {
-                self.read_keys().await?;
+                self.ask_for_keys().await?;
                 self.known()?.verifier.verify(token)
             }
             verified => verified,
@@ -203,6 +238,37 @@ impl TokenGate {
         }
     }
 
+    /// Reads the keys again for a token of an unknown one. However many come, auth hears one question at a time and at
+    /// most one in [`SHORTEST_GAP`]; in between what is known has to do.
+    async fn ask_for_keys(&self) -> Result<(), Refusal> {
+        match self.turn() {
+            Turn::TooSoon => Ok(()),
+            Turn::Ask(question) => {
+                let read = self.read_keys().await;
+                question.answered.send_replace(Some(read.is_ok()));
+                read
+            }
+            Turn::Wait(mut answered) => match answered.wait_for(Option::is_some).await.map(|answered| *answered) {
+                Ok(Some(true)) => Ok(()),
+                // Not answered, or whoever asked went away.
+                _ => Err(Refusal::unavailable()),
+            },
+        }
+    }
+
+    fn turn(&self) -> Turn<'_> {
+        let mut asked = self.asked.lock();
+        if let Some(answered) = &asked.under_way {
+            return Turn::Wait(answered.clone());
+        }
+        if asked.ended.is_some_and(|ended| ended.elapsed() < SHORTEST_GAP) {
+            return Turn::TooSoon;
+        }
+        let (answered, receiver) = watch::channel(None);
+        asked.under_way = Some(receiver);
+        Turn::Ask(Question { asked: &self.asked, answered })
+    }
+
     async fn read_keys(&self) -> Result<(), Refusal> {
         let published = self.authority.verification_keys().await?;
         match self.keys.load_full() {
@@ -249,3 +315,6 @@ impl TokenGate {
         std::future::pending().await
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -81,7 +81,8 @@ impl Default for Admission {
 /// The guard of the door. Never fails: when the shared memory is away, the node counts for itself and knows no keys.
 #[async_trait]
 pub trait Guard: Send + Sync {
-    /// Counts, looks up and reserves, in one round trip.
+    /// Counts, looks up and reserves, in one round trip. A refused address or an ended session counts and reserves
+    /// nothing of the user's, and is told nothing of it.
     async fn admit(&self, request: &AdmissionRequest) -> Admission;
 
     /// Keeps the first answer to a key.

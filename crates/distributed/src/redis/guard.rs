@@ -12,7 +12,7 @@ use common::ports::{
 };
 use common::rate_limit::{Allowance, Quota, decide};
 use common::score_update::ContentHash;
-use deadpool_redis::redis::{self, ErrorKind, Pipeline, RedisError, Script, ServerErrorKind};
+use deadpool_redis::redis::{self, ErrorKind, Pipeline, RedisError, Script, ScriptInvocation, ServerErrorKind};
 use runtime::access_token::ACCESS_TOKEN_LIFETIME_S;
 use runtime::memory_guard::MemoryGuard;
 
@@ -20,6 +20,9 @@ use super::{RedisFailure, RedisLink};
 
 /// A Redis that takes longer is passed by: the node counts for itself.
 const LIMIT: Duration = Duration::from_millis(150);
+
+/// A key that nothing stands against, in the user's script's words.
+const STATE_FREE: i64 = 0;
 
 /// What the user's script answers: microseconds ahead, state, content hash, body.
 type UserPart = (i64, i64, Vec<u8>, Vec<u8>);
@@ -68,8 +71,8 @@ impl RedisGuard {
         let named = request.claim.as_ref().map(|claim| claim.user).or(user.map(|(_, user)| user));
         let user_call = named.map(|named| {
             let (interval, period) = user.map_or((0, 0), |(quota, _)| (quota.interval_us(), quota.period_us()));
-            let mut call = self.scripts.admit.key(format!("ratelimit:{{{named}}}:updates"));
-            call.key(request.claim.as_ref().map_or_else(|| format!("idempotency:{{{named}}}:"), record_key));
+            let mut call = self.scripts.admit.key(bucket_key(named));
+            call.key(request.claim.as_ref().map_or_else(|| no_record_key(named), record_key));
             call.arg(interval).arg(period);
             match &request.claim {
                 Some(claim) => {
@@ -109,15 +112,50 @@ impl RedisGuard {
         read_parts(shape, values).map_err(RedisFailure::Exchange)
     }
 
+    /// Undoes the user's part of an admission that was refused before it: scripts of different slots are sent together
+    /// and cannot see each other's answers, so that this rare case costs a second round trip, and no other does.
+    async fn give_back(&self, request: &AdmissionRequest, user: &UserPart) {
+        let (ahead, state, ..) = user;
+        let counted = request.user.filter(|(quota, _)| quota.is_limited() && *ahead >= 0);
+        let taken = counted.filter(|(quota, _)| allowance(*quota, *ahead).allowed);
+        if *state != STATE_FREE || (counted.is_some() && taken.is_none()) {
+            return;
+        }
+        let interval = taken.map_or(0, |(quota, _)| quota.interval_us());
+        match (&request.claim, taken) {
+            (Some(claim), _) => self.give_back_claim(claim, interval).await,
+            (None, Some((_, user))) => {
+                let mut call = self.scripts.release.key(bucket_key(user));
+                call.key(no_record_key(user)).arg("").arg(interval);
+                self.note_release(&call).await;
+            }
+            (None, None) => {}
+        }
+    }
+
+    async fn give_back_claim(&self, claim: &KeyClaim, interval_us: i64) {
+        let mut call = self.scripts.release.key(bucket_key(claim.user));
+        call.key(record_key(claim)).arg(claim.submission.to_string()).arg(interval_us);
+        self.note_release(&call).await;
+    }
+
+    async fn note_release(&self, call: &ScriptInvocation<'_>) {
+        let mut pipe = redis::pipe();
+        pipe.load_script(&self.scripts.release).ignore().invoke_script(call).ignore();
+        self.note("what was given back", &pipe).await;
+    }
+
     async fn run(&self, pipe: &Pipeline) -> Result<Vec<redis::Value>, RedisFailure> {
         self.link.query("guard", LIMIT, pipe).await
     }
 
-    /// Best effort: what is not kept here is in the database.
-    async fn note(&self, what: &'static str, pipe: &Pipeline) {
-        if let Err(error) = self.run(pipe).await {
-            tracing::debug!(error = %runtime::exit::causes(&error), "redis did not take {what}");
+    /// Best effort: what is not kept here is in the database. Whether Redis took it.
+    async fn note(&self, what: &'static str, pipe: &Pipeline) -> bool {
+        let noted = self.run(pipe).await;
+        if let Err(error) = &noted {
+            tracing::debug!(error = %runtime::exit::causes(error), "redis did not take {what}");
         }
+        noted.is_ok()
     }
 }
 
@@ -134,6 +172,15 @@ fn read_parts((address, session, user): (bool, bool, bool), values: Vec<redis::V
 
 fn record_key(claim: &KeyClaim) -> String {
     format!("idempotency:{{{}}}:{}", claim.user, claim.key)
+}
+
+/// Of the user's slot, for a request that claims no key.
+fn no_record_key(user: UserId) -> String {
+    format!("idempotency:{{{user}}}:")
+}
+
+fn bucket_key(user: UserId) -> String {
+    format!("ratelimit:{{{user}}}:updates")
 }
 
 fn revoked_key(session: SessionId) -> String {
@@ -154,6 +201,11 @@ fn key_state(state: i64, hash: &[u8], body: Vec<u8>) -> KeyState {
     }
 }
 
+fn is_refused_before_user(request: &AdmissionRequest, parts: &Parts) -> bool {
+    let address = request.address.as_ref().zip(parts.address);
+    parts.revoked || address.is_some_and(|((quota, _), ahead)| !allowance(*quota, ahead).allowed)
+}
+
 fn admission(request: &AdmissionRequest, parts: Parts) -> Admission {
     let address = request.address.as_ref().zip(parts.address).map(|((quota, _), ahead)| allowance(*quota, ahead));
     let mut admission = Admission { address, revoked: parts.revoked, ..Admission::default() };
@@ -169,7 +221,15 @@ fn admission(request: &AdmissionRequest, parts: Parts) -> Admission {
 impl Guard for RedisGuard {
     async fn admit(&self, request: &AdmissionRequest) -> Admission {
         match self.ask(request).await {
-            Ok(parts) => admission(request, parts),
+            Ok(mut parts) => {
+                // As if neither the key nor the user had been asked for: a stranger uses nothing of a player's up.
+                if is_refused_before_user(request, &parts)
+                    && let Some(user) = parts.user.take()
+                {
+                    self.give_back(request, &user).await;
+                }
+                admission(request, parts)
+            }
             Err(error) => {
                 tracing::warn!(error = %runtime::exit::causes(&error), "redis cannot guard the door; this node counts for itself");
                 self.fallback.admit(request).await
@@ -182,15 +242,17 @@ impl Guard for RedisGuard {
         let mut pipe = redis::pipe();
         pipe.hset_multiple(&key, &[("hash", &claim.content_hash.0[..]), ("body", body)]).ignore();
         pipe.expire(&key, i64::try_from(ANSWER_KEPT_S).unwrap_or(i64::MAX)).ignore();
-        self.note("an answer", &pipe).await;
+        let noted = self.note("an answer", &pipe).await;
+        // Not every answer: while Redis is there, this node's memory is for what Redis does not have.
+        if !noted || self.fallback.holds(claim) {
+            self.fallback.keep_answer(claim, body).await;
+        }
     }
 
     async fn release(&self, claim: &KeyClaim) {
-        let mut call = self.scripts.release.key(record_key(claim));
-        call.arg(claim.submission.to_string());
-        let mut pipe = redis::pipe();
-        pipe.load_script(&self.scripts.release).ignore().invoke_script(&call).ignore();
-        self.note("a released key", &pipe).await;
+        // Reserved here, if Redis was away then.
+        self.fallback.release(claim).await;
+        self.give_back_claim(claim, 0).await;
     }
 
     async fn revoke(&self, session: SessionId) {

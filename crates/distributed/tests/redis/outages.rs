@@ -1,10 +1,14 @@
 //! A Redis that is silent, gone or refuses: every call ends in time and says what is the matter.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use common::ports::{Dependency, PendingMarks, RankIndex, StoreError};
-use distributed::redis::{RedisDependency, RedisLink, RedisPendingMarks, RedisRanks};
-use testkit::fixtures::{board_id, update, user_id};
+use common::ids::IdempotencyKey;
+use common::ports::{AdmissionRequest, Dependency, Guard, KeyClaim, KeyState, PendingMarks, RankIndex, StoreError};
+use common::score_update::ContentHash;
+use distributed::redis::{RedisDependency, RedisGuard, RedisLink, RedisPendingMarks, RedisRanks};
+use testkit::clock::ManualClock;
+use testkit::fixtures::{board_id, submission_id, update, user_id};
 use testkit::history::{CaughtUp, History};
 use testkit::waiting::{SOON, eventually};
 use uuid::Uuid;
@@ -102,4 +106,41 @@ async fn readiness_knows_a_server_that_takes_no_writes() {
     server.kill();
     let words = dependency.check().await.expect_err("a server that is gone");
     assert!(words.contains("cannot be reached"), "{words}");
+}
+
+fn claim(key: &str, content: u8) -> AdmissionRequest {
+    let key = IdempotencyKey::parse(key).unwrap();
+    let claim =
+        KeyClaim { user: user_id(), key, content_hash: ContentHash([content; 32]), submission: submission_id() };
+    AdmissionRequest { claim: Some(claim), ..AdmissionRequest::default() }
+}
+
+fn again(request: &AdmissionRequest, content: u8) -> AdmissionRequest {
+    let claim = request.claim.clone().unwrap();
+    let claim = KeyClaim { content_hash: ContentHash([content; 32]), submission: submission_id(), ..claim };
+    AdmissionRequest { claim: Some(claim), ..AdmissionRequest::default() }
+}
+
+#[tokio::test]
+async fn without_redis_a_repeat_has_its_answer_and_a_refusal_uses_nothing_up() {
+    let mut server = PrivateServer::start().await;
+    let guard = RedisGuard::new(server.impatient_link(), Arc::new(ManualClock::default()));
+    let (claimed_before, refused, answered) = (claim("before", 1), claim("refused", 1), claim("answered", 1));
+    assert_eq!(guard.admit(&claimed_before).await.key, KeyState::Free);
+    server.kill();
+
+    assert_eq!(guard.admit(&refused).await.key, KeyState::Free);
+    guard.release(refused.claim.as_ref().unwrap()).await;
+    assert_eq!(guard.admit(&again(&refused, 2)).await.key, KeyState::Free, "the corrected request");
+
+    assert_eq!(guard.admit(&answered).await.key, KeyState::Free);
+    guard.keep_answer(answered.claim.as_ref().unwrap(), b"first").await;
+    // Reserved in Redis, answered when it was gone already.
+    guard.keep_answer(claimed_before.claim.as_ref().unwrap(), b"first").await;
+    for request in [answered, claimed_before] {
+        match guard.admit(&again(&request, 1)).await.key {
+            KeyState::Answered(answer) => assert_eq!(answer.body, b"first"),
+            other => panic!("the repeat found {other:?}"),
+        }
+    }
 }

@@ -21,9 +21,9 @@ const VERIFIERS: [&str; 2] = [GATEWAY, FANOUT];
 /// What a rotation of the token keys did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RotatedKey {
-    /// The key that signs from now on.
+    /// The key that signs once auth has read it and the overlap is over.
     pub active: String,
-    /// The keys that still verify, and sign nothing any more.
+    /// The keys that still verify; the one before signs until then.
     pub verifying: Vec<String>,
 }
 

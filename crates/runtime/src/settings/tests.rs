@@ -41,6 +41,21 @@ fn a_bad_value_names_its_variable() {
 }
 
 #[test]
+fn a_number_that_would_turn_suspicion_off_or_mad_is_refused() {
+    let bad = [("THRESHOLD", "NaN"), ("THRESHOLD", "inf"), ("THRESHOLD", "-1"), ("WINDOW_S", "0")];
+    for (setting, value) in bad {
+        let name = format!("SCOREBOARD__WORKER__SUSPICION_{setting}");
+        let error = load(&[(&name, value)]).expect_err(value);
+        assert!(error.to_string().starts_with(&name), "{error}");
+        assert_eq!(Failure::from(error).exit, Exit::Config);
+    }
+    assert!(load(&[("SCOREBOARD__WORKER__SUSPICION_THRESHOLD", "0")]).is_ok(), "0 holds nothing");
+    let flags = vec![("worker.suspicion_threshold".to_owned(), "-inf".to_owned())];
+    let error = Settings::load(&Sources { flags, ..Sources::default() }).unwrap_err();
+    assert!(error.to_string().contains("suspicion_threshold"), "{error}");
+}
+
+#[test]
 fn the_servers_must_be_whole() {
     let error = load(&[("SCOREBOARD__REDIS__URL", "redis://x")]).unwrap_err();
     assert!(matches!(error, SettingsError::HalfDistributed { .. }));

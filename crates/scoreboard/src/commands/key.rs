@@ -31,7 +31,12 @@ pub(crate) fn rotate(args: &KeyRotateArgs, output: Output) -> Result<Exit, Failu
     let dir = args.dir.as_path();
     if let Some(kid) = &args.retire {
         retire_token_key(dir, kid).map_err(unusable)?;
-        output.print(&json!({"dir": dir, "retired": kid}), || format!("{kid} was retired. {NEXT_STEP}"));
+        output.print(&json!({"dir": dir, "retired": kid}), || {
+            format!(
+                "{kid} was retired: once they have heard of it its tokens are refused, so that players whose tokens it \
+                 signed must refresh, and if it still signs the new key does at once. {NEXT_STEP}"
+            )
+        });
     } else if args.signing_master {
         rotate_signing_master(dir).map_err(unusable)?;
         output.print(&json!({"dir": dir, "rotated": "signing-master"}), || {
@@ -41,7 +46,11 @@ pub(crate) fn rotate(args: &KeyRotateArgs, output: Output) -> Result<Exit, Failu
         let keys = rotate_token_key(dir).map_err(unusable)?;
         output.print(&json!({"dir": dir, "active": keys.active, "verifying": keys.verifying}), || {
             let old = keys.verifying.join(", ");
-            format!("{} signs from now on, {old} still verifies. {NEXT_STEP}", keys.active)
+            format!(
+                "{} signs once auth has heard of it and auth.rotation_overlap_s (60 unless set) have passed; until then \
+                 the key before goes on signing, and {old} still verifies. {NEXT_STEP}",
+                keys.active
+            )
         });
     }
     Ok(Exit::Success)

@@ -38,6 +38,8 @@ macro_rules! guard_contract {
                 an_answer_is_not_released,
                 the_users_rate_is_not_spent_on_repeats,
                 a_refused_user_reserves_nothing,
+                a_refused_address_takes_nothing_of_the_users,
+                a_revoked_session_takes_nothing_of_the_users,
                 a_revoked_session_is_known,
             ]
         );
@@ -202,6 +204,53 @@ pub async fn a_refused_user_reserves_nothing(fixture: &Fixture) {
     assert!(fixture.guard.admit(&with("one")).await.user.unwrap().allowed);
     assert!(!fixture.guard.admit(&with("two")).await.user.unwrap().allowed);
     assert_eq!(admit_claim(fixture, &claim(user, "two", 1)).await, KeyState::Free);
+}
+
+/// Neither an update of the user's limit nor the key: a strange address spends nothing but its own.
+pub async fn a_refused_address_takes_nothing_of_the_users(fixture: &Fixture) {
+    let key = address();
+    assert!(fixture.guard.admit(&by_address(ONE_AN_HOUR, &key)).await.address.unwrap().allowed);
+    let refused = AdmissionRequest { address: Some((ONE_AN_HOUR, key)), ..AdmissionRequest::default() };
+    takes_nothing_of_the_users(fixture, refused, |admission| !admission.address.unwrap().allowed).await;
+}
+
+/// Neither an update of the user's limit nor the key: whoever stole a token that was revoked spends nothing with it.
+pub async fn a_revoked_session_takes_nothing_of_the_users(fixture: &Fixture) {
+    let session = session_id();
+    fixture.guard.revoke(session).await;
+    let refused = AdmissionRequest { session: Some(session), ..AdmissionRequest::default() };
+    takes_nothing_of_the_users(fixture, refused, |admission| admission.revoked).await;
+}
+
+async fn takes_nothing_of_the_users(fixture: &Fixture, base: AdmissionRequest, refused: impl Fn(&Admission) -> bool) {
+    let user = user_id();
+    let with = |base: &AdmissionRequest, key: &str, quota: Quota| AdmissionRequest {
+        claim: Some(claim(user, key, 1)),
+        user: Some((quota, user)),
+        ..base.clone()
+    };
+    let own = AdmissionRequest::default();
+    assert_eq!(fixture.guard.admit(&with(&own, "first", TEN_AN_HOUR)).await.user.unwrap().remaining, 9);
+    // With and without a key, with a key that is in flight, and more often than the user may.
+    for _ in 0..12 {
+        let no_key = AdmissionRequest { user: Some((TEN_AN_HOUR, user)), ..base.clone() };
+        for request in [with(&base, "k", TEN_AN_HOUR), with(&base, "first", TEN_AN_HOUR), no_key] {
+            let admission = fixture.guard.admit(&request).await;
+            assert!(refused(&admission));
+            assert_eq!((admission.key, admission.user), (KeyState::Free, None), "no more is told than was asked");
+        }
+    }
+    let admission = fixture.guard.admit(&with(&own, "k", TEN_AN_HOUR)).await;
+    assert_eq!((admission.key, admission.user.unwrap().remaining), (KeyState::Free, 8));
+    assert!(
+        matches!(admit_claim(fixture, &claim(user, "first", 1)).await, KeyState::InFlight(_)),
+        "still its holder's"
+    );
+    // A bucket that was rested is rested again.
+    let other = user_id();
+    let rested = |base: &AdmissionRequest| AdmissionRequest { user: Some((ONE_AN_HOUR, other)), ..base.clone() };
+    assert!(refused(&fixture.guard.admit(&rested(&base)).await));
+    assert!(fixture.guard.admit(&rested(&own)).await.user.unwrap().allowed);
 }
 
 /// And no other.
