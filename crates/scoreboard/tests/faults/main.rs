@@ -23,5 +23,6 @@ mod instance;
 mod killed;
 mod load;
 mod rebuilt;
+mod refused;
 mod starved;
 mod unbound;

@@ -24,8 +24,8 @@ struct LedgerModel {
 }
 
 impl LedgerModel {
-    /// What is told of a submission. One that was decided is told the same for ever; one that was answered with an
-    /// earlier request's outcome is looked at anew, and finds it again.
+    /// What is told of a submission. One that was applied is told the same for ever; one that was answered with
+    /// somebody else's receipt is looked at anew, by which time its key may stand for something else.
     fn decide(&mut self, update: &ScoreUpdate) -> Outcome {
         if let Some(outcome) = self.submissions.get(&update.submission) {
             return outcome.clone();
@@ -39,9 +39,7 @@ impl LedgerModel {
         }
         let action = (update.board.clone(), update.user, update.action_id.clone());
         if let Some(receipt) = self.actions.get(&action) {
-            let outcome = Outcome::DuplicateAction { receipt: receipt.clone() };
-            self.submissions.insert(update.submission, outcome.clone());
-            return outcome;
+            return Outcome::DuplicateAction { receipt: receipt.clone() };
         }
         let version = self.versions.entry(update.board.clone()).or_default();
         *version += 1;

@@ -185,15 +185,15 @@ pub async fn a_review_decides_once(fixture: &Fixture) {
 /// The cap of the day of the review counts; what cannot be applied stays held, and can be rejected.
 pub async fn an_acceptance_keeps_to_the_rules(fixture: &Fixture) {
     let (board, [user]) = (fixture.board().await, fixture.players().await);
-    let task = |n: usize| update(user, &format!("t{n}")).board(&board).action_type("task").points(10).build();
-    let first = task(0);
+    let thousand = |n: usize| update(user, &format!("t{n}")).board(&board).points(1000).build();
+    let first = thousand(0);
     fixture.apply_held(std::slice::from_ref(&first)).await;
-    fixture.apply(&(1..=100).map(task).collect::<Vec<_>>()).await;
+    fixture.apply(&(1..=1000).map(thousand).collect::<Vec<_>>()).await;
     let refused = Err(NotReviewed::Refused(ErrorCode::DailyCapReached));
     assert_eq!(fixture.review(first.submission, Verdict::Accept).await, refused);
     assert!(fixture.waits(&first).await);
     assert_eq!(fixture.receipt_now(&first).await, Some(pending(&first)));
     let rejected = fixture.review(first.submission, Verdict::Reject).await.expect("rejected");
     assert_eq!(rejected.receipt.status, ReceiptStatus::Rejected(TURNED_DOWN));
-    assert_eq!(fixture.version(&board).await, Version(100));
+    assert_eq!(fixture.version(&board).await, Version(1000));
 }
