@@ -362,7 +362,19 @@ impl Deciding {
     }
 }
 
-fn receipt_of(update: &ScoreUpdate, status: ReceiptStatus, now: Timestamp) -> Receipt {
+/// Puts on record that an update was decided against outside of a batch. Nothing where the update has its row already.
+#[must_use]
+pub fn decide_refusal(update: &ScoreUpdate, facts: &Facts, code: ErrorCode, now: Timestamp) -> Plan {
+    if facts.decided.iter().any(|action| action.submission == update.submission) {
+        return Plan::default();
+    }
+    let receipt = receipt_of(update, ReceiptStatus::Rejected(code), now);
+    Plan { ledger: vec![LedgerRow { update: 0, receipt, reviewer: None }], ..Plan::default() }
+}
+
+/// The receipt of an update that did not move a score.
+#[must_use]
+pub fn receipt_of(update: &ScoreUpdate, status: ReceiptStatus, now: Timestamp) -> Receipt {
     Receipt {
         status,
         action_id: update.action_id.clone(),

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::clock::Clock;
+use common::decision::receipt_of;
 use common::error_code::ErrorCode;
-use common::ports::{AppliedBatch, StoreError};
-use common::receipt::{Outcome, Receipt, ReceiptStatus};
+use common::ports::{AppliedBatch, QueueError, StoreError};
+use common::receipt::{Outcome, ReceiptStatus};
 use common::score_update::ScoreUpdate;
 use runtime::backoff::Backoff;
 use runtime::exit::causes;
@@ -129,21 +130,28 @@ impl Committer {
     /// Hands an update back to the queue for a while. `false`: it has come round too often. `None` when `stop` came before
     /// that was durable.
     async fn postpone(&self, update: &ScoreUpdate, error: &StoreError, stop: &CancellationToken) -> Option<bool> {
-        let reason = causes(error);
+        let (reason, source) = (causes(error), &self.ports.source);
+        let taken = self.until_taken(update, stop, || source.retry_later(update, &reason)).await?;
+        let request_id = &update.request_id;
+        tracing::warn!(board = %update.board, request_id, taken, reason, "an update is tried again later");
+        Some(taken)
+    }
+
+    /// Hands an update back to the queue's side until that is durable. `None` when `stop` came before.
+    async fn until_taken<T, Taken: Future<Output = Result<T, QueueError>>>(
+        &self,
+        update: &ScoreUpdate,
+        stop: &CancellationToken,
+        hand_over: impl Fn() -> Taken,
+    ) -> Option<T> {
         let mut backoff = Backoff::reconnect();
         loop {
-            let taken =
-                tokio::time::timeout(self.settings.repair_bound, self.ports.source.retry_later(update, &reason));
-            let error = match taken.await {
-                Ok(Ok(taken)) => {
-                    let request_id = &update.request_id;
-                    tracing::warn!(board = %update.board, request_id, taken, reason, "an update is tried again later");
-                    return Some(taken);
-                }
+            let error = match tokio::time::timeout(self.settings.repair_bound, hand_over()).await {
+                Ok(Ok(taken)) => return Some(taken),
                 Ok(Err(error)) => causes(&error),
                 Err(_) => "no answer in time".to_owned(),
             };
-            tracing::warn!(request_id = update.request_id, error, "a retry was not taken; trying again");
+            tracing::warn!(request_id = update.request_id, error, "an update was not taken back; trying again");
             tokio::select! {
                 () = stop.cancelled() => return None,
                 () = tokio::time::sleep(backoff.next_wait()) => {}
@@ -153,22 +161,8 @@ impl Committer {
 
     /// Puts an update aside that no database will ever take. `None` when `stop` came before that was durable.
     async fn put_aside(&self, update: &ScoreUpdate, error: &StoreError, stop: &CancellationToken) -> Option<Outcome> {
-        let reason = causes(error);
-        let mut backoff = Backoff::reconnect();
-        loop {
-            let taken =
-                tokio::time::timeout(self.settings.repair_bound, self.ports.source.dead_letter(update, &reason));
-            let error = match taken.await {
-                Ok(Ok(())) => break,
-                Ok(Err(error)) => causes(&error),
-                Err(_) => "no answer in time".to_owned(),
-            };
-            tracing::warn!(request_id = update.request_id, error, "a dead letter was not taken; trying again");
-            tokio::select! {
-                () = stop.cancelled() => return None,
-                () = tokio::time::sleep(backoff.next_wait()) => {}
-            }
-        }
+        let (reason, source) = (causes(error), &self.ports.source);
+        self.until_taken(update, stop, || source.dead_letter(update, &reason)).await?;
         tracing::error!(
             board = %update.board,
             request_id = update.request_id,
@@ -177,7 +171,8 @@ impl Committer {
             "an update cannot be committed and was put aside as a dead letter"
         );
         self.record(update).await;
-        Some(Outcome::Rejected { receipt: self.unusable(update), retry_after_s: None })
+        let receipt = receipt_of(update, ReceiptStatus::Rejected(ErrorCode::Internal), self.clock.now());
+        Some(Outcome::Rejected { receipt, retry_after_s: None })
     }
 
     /// Its receipt is to say `rejected`. What the database refuses of the update itself may be refused here too: then the
@@ -194,18 +189,5 @@ impl Committer {
             error = failure,
             "a refusal has no receipt, only a dead letter"
         );
-    }
-
-    fn unusable(&self, update: &ScoreUpdate) -> Receipt {
-        Receipt {
-            status: ReceiptStatus::Rejected(ErrorCode::Internal),
-            action_id: update.action_id.clone(),
-            board: update.board.clone(),
-            action_type: update.action_type.clone(),
-            points: update.points,
-            new_score: None,
-            version: None,
-            decided_at: Some(self.clock.now()),
-        }
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use actix_web::middleware::from_fn;
 use actix_web::{App, web};
-use auth::{AuthApp, AuthPorts, AuthService, AuthSettings};
+use auth::{AuthApp, AuthService, AuthSettings};
 use board_view::{BoardViews, ViewSettings};
 use common::clock::Clock;
 use common::ports::{Dependency, UpdateQueue};
@@ -24,7 +24,7 @@ use runtime::lifecycle::Lifecycle;
 use runtime::process::{bind, run_with_admin};
 use runtime::settings::{Service, Settings};
 use runtime::telemetry::Metrics;
-use score_worker::{ScoreWorker, WorkerPorts, WorkerSettings};
+use score_worker::{ScoreWorker, WorkerSettings};
 use tokio_util::sync::CancellationToken;
 
 use crate::backends::Backends;
@@ -101,12 +101,7 @@ impl ScoreboardApp {
             ViewSettings::default(),
         ));
         let auth = AuthApp::build(
-            AuthPorts::new(
-                Arc::clone(&backends.accounts),
-                Arc::clone(&backends.issuer_keys),
-                Arc::clone(&backends.events),
-                Arc::clone(&clock),
-            ),
+            backends.auth_ports(Arc::clone(&clock)),
             &AuthSettings::read(settings, own.auth),
             listeners.grpc.try_clone().map_err(|error| Failure::new(Exit::Bug, error.to_string()))?,
         )
@@ -138,17 +133,8 @@ impl ScoreboardApp {
             clock: Arc::clone(&clock),
         };
         let fanout = FanoutState::new(streams, FanoutSettings::read(settings)?);
-        let worker = ScoreWorker::new(
-            WorkerPorts {
-                ledger: Arc::clone(&backends.ledger),
-                truth: Arc::clone(&backends.truth),
-                ranks: Arc::clone(&backends.ranks),
-                source: Arc::clone(&backends.source),
-                events: Arc::clone(&backends.events),
-            },
-            WorkerSettings::from(&settings.worker),
-            Arc::clone(&clock),
-        );
+        let worker =
+            ScoreWorker::new(backends.worker_ports(), WorkerSettings::from(&settings.worker), Arc::clone(&clock));
         let (service, door, from) = (auth.service(), Arc::clone(&gateway), settings.clone());
         lifecycle.on_hangup(move || {
             let secrets = Secrets::open(&from)?;

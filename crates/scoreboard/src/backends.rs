@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use auth::AuthPorts;
 use common::clock::Clock;
 use common::ports::{
     Accounts, BoardRules, Dependency, EventBus, Guard, IssuerKeys, Ledger, PendingMarks, Profiles, RankIndex, Truth,
@@ -16,6 +17,7 @@ use embedded::{Embedded, OpenError};
 use runtime::exit::{Exit, Failure, causes};
 use runtime::memory_guard::MemoryGuard;
 use runtime::settings::{Mode, Secret, Service, Settings};
+use score_worker::WorkerPorts;
 
 /// How long a command waits for a server that it needs.
 const COMMAND_PATIENCE: Duration = Duration::from_secs(3);
@@ -69,6 +71,22 @@ impl Backends {
         match settings.mode()? {
             Mode::Embedded => Self::embedded(&settings.data.dir, clock),
             Mode::Distributed => Self::distributed(settings, clock),
+        }
+    }
+
+    /// What auth stands on.
+    pub(crate) fn auth_ports(&self, clock: Arc<dyn Clock>) -> AuthPorts {
+        AuthPorts::new(Arc::clone(&self.accounts), Arc::clone(&self.issuer_keys), Arc::clone(&self.events), clock)
+    }
+
+    /// What the worker stands on.
+    pub(crate) fn worker_ports(&self) -> WorkerPorts {
+        WorkerPorts {
+            ledger: Arc::clone(&self.ledger),
+            truth: Arc::clone(&self.truth),
+            ranks: Arc::clone(&self.ranks),
+            source: Arc::clone(&self.source),
+            events: Arc::clone(&self.events),
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use common::clock::Timestamp;
-use common::decision::{LedgerRow, Plan, Watch, decide};
+use common::decision::{LedgerRow, Plan, Watch, decide, decide_refusal};
 use common::error_code::ErrorCode;
 use common::ids::{BoardId, IdempotencyKey, UserId};
 use common::ports::{AppliedBatch, Gain, Ledger, StoreError};
@@ -77,7 +77,12 @@ impl Ledger for PgStore {
     }
 
     async fn record_refusal(&self, update: &ScoreUpdate, code: ErrorCode, now: Timestamp) -> Result<(), StoreError> {
-        self.write_refusal(update, code, now).await
+        let lease = self.lease().await?;
+        let recorded = record_and_commit(&lease, update, code, self.ledger_schema(&lease).await?, now).await;
+        if recorded.is_err() {
+            lease.rollback().await;
+        }
+        self.counted(recorded)
     }
 }
 
@@ -130,6 +135,23 @@ async fn decide_and_commit(
     write_and_commit(lease, &writes, updates, &plan, schema, now).await?;
     lease.transaction_ended();
     Ok(plan)
+}
+
+/// As a batch of one is decided: under the board's lock, from facts read behind it.
+async fn record_and_commit(
+    lease: &Lease,
+    update: &ScoreUpdate,
+    code: ErrorCode,
+    schema: LedgerSchema,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let updates = std::slice::from_ref(update);
+    let writes = prepare_writes(lease, schema).await?;
+    let facts = begin_and_read(lease, updates, schema, now).await?;
+    let plan = decide_refusal(update, &facts, code, now);
+    write_and_commit(lease, &writes, updates, &plan, schema, now).await?;
+    lease.transaction_ended();
+    Ok(())
 }
 
 /// The statements that write a plan.

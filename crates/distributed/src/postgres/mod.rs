@@ -23,7 +23,6 @@ mod issuer_keys;
 mod lease;
 mod ledger;
 mod metrics;
-mod refusals;
 mod reviews;
 mod schema;
 mod settings;

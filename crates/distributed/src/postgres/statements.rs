@@ -8,11 +8,42 @@
 //! - A reader's statement sees one snapshot, so rows and the board's head in one answer belong together.
 
 macro_rules! statements {
-    ($($(#[$doc:meta])* $name:ident = $sql:literal;)+) => {
+    ($($(#[$doc:meta])* $name:ident = $sql:expr;)+) => {
         $($(#[$doc])* pub(super) const $name: &str = $sql;)+
 
         /// Every statement with its name.
         pub const ALL: &[(&str, &str)] = &[$((stringify!($name), $name),)+];
+    };
+}
+
+/// What `FACT_DECIDED` asks of a ledger of any schema.
+macro_rules! decided_since_schema_1 {
+    () => {
+        "
+        WITH w AS MATERIALIZED (
+            SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[])
+                AS w (user_id, submission, board, action_id, idempotency_key)
+        )
+        SELECT a.* FROM w CROSS JOIN LATERAL (
+            SELECT submission, user_id, idempotency_key, content_hash, outcome, action_id, board, action_type, points,
+                score_after, version, decided_at
+            FROM actions WHERE user_id = w.user_id AND submission = w.submission LIMIT 1
+        ) AS a
+        UNION ALL
+        SELECT a.* FROM w CROSS JOIN LATERAL (
+            SELECT submission, user_id, idempotency_key, content_hash, outcome, action_id, board, action_type, points,
+                score_after, version, decided_at
+            FROM actions
+            WHERE user_id = w.user_id AND board = w.board AND action_id = w.action_id AND version IS NOT NULL LIMIT 1
+        ) AS a
+        UNION ALL
+        SELECT a.* FROM w CROSS JOIN LATERAL (
+            SELECT submission, user_id, idempotency_key, content_hash, outcome, action_id, board, action_type, points,
+                score_after, version, decided_at
+            FROM actions
+            WHERE user_id = w.user_id AND idempotency_key = w.idempotency_key AND version IS NOT NULL LIMIT 1
+        ) AS a
+        WHERE w.idempotency_key IS NOT NULL"
     };
 }
 
@@ -52,31 +83,7 @@ statements! {
 
     /// Decided actions that share their submission, their action or their key with an update; held actions and what their
     /// reviews said among them.
-    FACT_DECIDED = "
-        WITH w AS MATERIALIZED (
-            SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[])
-                AS w (user_id, submission, board, action_id, idempotency_key)
-        )
-        SELECT a.* FROM w CROSS JOIN LATERAL (
-            SELECT submission, user_id, idempotency_key, content_hash, outcome, action_id, board, action_type, points,
-                score_after, version, decided_at
-            FROM actions WHERE user_id = w.user_id AND submission = w.submission LIMIT 1
-        ) AS a
-        UNION ALL
-        SELECT a.* FROM w CROSS JOIN LATERAL (
-            SELECT submission, user_id, idempotency_key, content_hash, outcome, action_id, board, action_type, points,
-                score_after, version, decided_at
-            FROM actions
-            WHERE user_id = w.user_id AND board = w.board AND action_id = w.action_id AND version IS NOT NULL LIMIT 1
-        ) AS a
-        UNION ALL
-        SELECT a.* FROM w CROSS JOIN LATERAL (
-            SELECT submission, user_id, idempotency_key, content_hash, outcome, action_id, board, action_type, points,
-                score_after, version, decided_at
-            FROM actions
-            WHERE user_id = w.user_id AND idempotency_key = w.idempotency_key AND version IS NOT NULL LIMIT 1
-        ) AS a
-        WHERE w.idempotency_key IS NOT NULL
+    FACT_DECIDED = concat!(decided_since_schema_1!(), "
         UNION ALL
         SELECT a.* FROM w CROSS JOIN LATERAL (
             SELECT submission, user_id, idempotency_key, content_hash, outcome, action_id, board, action_type, points,
@@ -92,35 +99,11 @@ statements! {
             FROM actions
             WHERE user_id = w.user_id AND idempotency_key = w.idempotency_key AND outcome = 'quarantined' LIMIT 1
         ) AS a
-        WHERE w.idempotency_key IS NOT NULL";
+        WHERE w.idempotency_key IS NOT NULL");
 
     /// Decided actions that share their submission, their action or their key with an update, on schema 1, where
     /// nothing is held.
-    FACT_DECIDED_V1 = "
-        WITH w AS MATERIALIZED (
-            SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[])
-                AS w (user_id, submission, board, action_id, idempotency_key)
-        )
-        SELECT a.* FROM w CROSS JOIN LATERAL (
-            SELECT submission, user_id, idempotency_key, content_hash, outcome, action_id, board, action_type, points,
-                score_after, version, decided_at
-            FROM actions WHERE user_id = w.user_id AND submission = w.submission LIMIT 1
-        ) AS a
-        UNION ALL
-        SELECT a.* FROM w CROSS JOIN LATERAL (
-            SELECT submission, user_id, idempotency_key, content_hash, outcome, action_id, board, action_type, points,
-                score_after, version, decided_at
-            FROM actions
-            WHERE user_id = w.user_id AND board = w.board AND action_id = w.action_id AND version IS NOT NULL LIMIT 1
-        ) AS a
-        UNION ALL
-        SELECT a.* FROM w CROSS JOIN LATERAL (
-            SELECT submission, user_id, idempotency_key, content_hash, outcome, action_id, board, action_type, points,
-                score_after, version, decided_at
-            FROM actions
-            WHERE user_id = w.user_id AND idempotency_key = w.idempotency_key AND version IS NOT NULL LIMIT 1
-        ) AS a
-        WHERE w.idempotency_key IS NOT NULL";
+    FACT_DECIDED_V1 = decided_since_schema_1!();
 
     /// Adds rows to the ledger.
     WRITE_LEDGER = "
@@ -139,13 +122,6 @@ statements! {
         SELECT w.*, $15::timestamptz
         FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::text[], $8::text[],
             $9::bytea[], $10::text[], $11::bigint[], $12::bigint[], $13::timestamptz[], $14::text[]) AS w";
-
-    /// Adds the refusal of an update that no batch could hold, unless the update has its row.
-    WRITE_REFUSAL = "
-        INSERT INTO actions (user_id, submission, board, action_id, action_type, points, proof, idempotency_key,
-            content_hash, outcome, accepted_at, request_id, decided_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
-        ON CONFLICT DO NOTHING";
 
     /// Sets scores: absolute values, each with the version that it was reached at.
     WRITE_SCORES = "

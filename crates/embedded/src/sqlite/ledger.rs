@@ -10,11 +10,11 @@ use std::rc::Rc;
 use async_trait::async_trait;
 use common::board::ActionRule;
 use common::clock::Timestamp;
-use common::decision::{BoardFacts, DailyPoints, DecidedAction, Facts, LedgerRow, Plan, Watch, decide};
+use common::decision::{BoardFacts, DailyPoints, DecidedAction, Facts, LedgerRow, Plan, Watch, decide, decide_refusal};
 use common::error_code::ErrorCode;
 use common::ids::{BoardId, UserId};
 use common::ports::{AppliedBatch, Gain, Ledger, StoreError};
-use common::receipt::{Receipt, ReceiptStatus};
+use common::receipt::Receipt;
 use common::score_update::ScoreUpdate;
 use common::standing::BoardChange;
 use rusqlite::types::Value;
@@ -46,8 +46,12 @@ impl Ledger for SqliteStore {
     }
 
     async fn record_refusal(&self, update: &ScoreUpdate, code: ErrorCode, now: Timestamp) -> Result<(), StoreError> {
-        let update = update.clone();
-        self.writer.run(move |connection| write_refusal(connection, &update, code, now)).await
+        let updates = [update.clone()];
+        let record = move |connection: &Connection| {
+            let facts = read_facts(connection, &updates, now)?;
+            write_plan(connection, &updates, &decide_refusal(&updates[0], &facts, code, now), now)
+        };
+        self.writer.run(record).await
     }
 }
 
@@ -100,30 +104,6 @@ fn gains(connection: &Connection, after: Timestamp, until: Timestamp, slot_ms: i
     }
     let gain = |((board, user, slot), points)| Gain { board, user, slot: Timestamp::from_millis(slot), points };
     Ok(sums.into_iter().map(gain).collect())
-}
-
-fn write_refusal(
-    connection: &Connection,
-    update: &ScoreUpdate,
-    code: ErrorCode,
-    now: Timestamp,
-) -> Result<(), Failure> {
-    let known =
-        connection.prepare_cached("SELECT 1 FROM actions WHERE submission = ?1")?.exists([update.submission.0])?;
-    if known {
-        return Ok(());
-    }
-    let receipt = Receipt {
-        status: ReceiptStatus::Rejected(code),
-        action_id: update.action_id.clone(),
-        board: update.board.clone(),
-        action_type: update.action_type.clone(),
-        points: update.points,
-        new_score: None,
-        version: None,
-        decided_at: Some(now),
-    };
-    write_ledger(connection, std::slice::from_ref(update), &[LedgerRow { update: 0, receipt, reviewer: None }])
 }
 
 pub(super) fn read_facts(connection: &Connection, updates: &[ScoreUpdate], now: Timestamp) -> Result<Facts, Failure> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use auth::{AuthPorts, AuthService, AuthSettings};
+use auth::{AuthService, AuthSettings};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use common::error_code::ErrorCode;
@@ -27,9 +27,7 @@ pub(crate) async fn create(sources: &Sources, args: UserCreateArgs, output: Outp
     let clock = Arc::new(SystemClock);
     let backends = Backends::open(&settings, clock.clone()).map_err(|failure| advise(failure, &settings))?;
     let created = async {
-        let (accounts, issuer_keys) = (Arc::clone(&backends.accounts), Arc::clone(&backends.issuer_keys));
-        let ports = AuthPorts::new(accounts, issuer_keys, Arc::clone(&backends.events), clock);
-        let auth = AuthService::new(ports, &AuthSettings::new(Secrets::open(&settings)?.auth))
+        let auth = AuthService::new(backends.auth_ports(clock), &AuthSettings::new(Secrets::open(&settings)?.auth))
             .map_err(|error| Failure::new(Exit::Bug, causes(&error)))?;
         let refused = |refusal: common::error_code::Refusal| match refusal.code {
             ErrorCode::Unavailable => {

@@ -8,7 +8,7 @@ use common::ports::{IndexState, StoreError};
 use runtime::clock::SystemClock;
 use runtime::exit::{Exit, Failure, causes};
 use runtime::settings::{Mode, Settings, Sources};
-use score_worker::{ScoreWorker, WorkerPorts, WorkerSettings};
+use score_worker::{ScoreWorker, WorkerSettings};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -68,14 +68,8 @@ async fn verify(
 
 /// Ranks in memory end with their process: here they are filled from the truth by the worker's own code.
 async fn fill_memory(settings: &Settings, backends: &Backends, boards: &[BoardId]) -> Result<(), Failure> {
-    let ports = WorkerPorts {
-        ledger: Arc::clone(&backends.ledger),
-        truth: Arc::clone(&backends.truth),
-        ranks: Arc::clone(&backends.ranks),
-        source: Arc::clone(&backends.source),
-        events: Arc::clone(&backends.events),
-    };
-    let worker = ScoreWorker::new(ports, WorkerSettings::from(&settings.worker), Arc::new(SystemClock));
+    let worker =
+        ScoreWorker::new(backends.worker_ports(), WorkerSettings::from(&settings.worker), Arc::new(SystemClock));
     let filled = async {
         loop {
             let mut missing = false;

@@ -9,7 +9,9 @@ use common::account::{
 };
 use common::board::{ActionRule, Board};
 use common::clock::{Timestamp, UtcDay};
-use common::decision::{BoardFacts, DecidedAction, Facts, LedgerRow, NotReviewed, Plan, Watch, decide, decide_review};
+use common::decision::{
+    BoardFacts, DecidedAction, Facts, NotReviewed, Plan, Watch, decide, decide_refusal, decide_review,
+};
 use common::error_code::ErrorCode;
 use common::ids::{ActionId, ActionType, BoardId, SessionId, UserId};
 use common::ports::{
@@ -100,20 +102,7 @@ impl Ledger for MemoryLedger {
 
     async fn record_refusal(&self, update: &ScoreUpdate, code: ErrorCode, now: Timestamp) -> Result<(), StoreError> {
         let mut state = self.0.lock().expect("the lock");
-        if state.decided.iter().any(|action| action.submission == update.submission) {
-            return Ok(());
-        }
-        let receipt = Receipt {
-            status: ReceiptStatus::Rejected(code),
-            action_id: update.action_id.clone(),
-            board: update.board.clone(),
-            action_type: update.action_type.clone(),
-            points: update.points,
-            new_score: None,
-            version: None,
-            decided_at: Some(now),
-        };
-        let plan = Plan { ledger: vec![LedgerRow { update: 0, receipt, reviewer: None }], ..Plan::default() };
+        let plan = decide_refusal(update, &state.facts(now), code, now);
         state.write(std::slice::from_ref(update), plan, now);
         Ok(())
     }

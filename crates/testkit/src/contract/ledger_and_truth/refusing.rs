@@ -4,6 +4,7 @@ use common::board::SCORE_LIMIT;
 use common::clock::Timestamp;
 use common::error_code::ErrorCode;
 use common::ids::UserId;
+use common::ports::AuditQuery;
 use common::receipt::{Outcome, ReceiptStatus};
 use common::state::Version;
 
@@ -143,6 +144,10 @@ pub async fn an_update_that_is_put_aside_has_its_refusal_on_record(fixture: &Fix
     let receipt = fixture.truth.receipt(user, &board, &bad.action_id).await.expect("receipt").expect("decided");
     assert_eq!(receipt.status, ReceiptStatus::Rejected(ErrorCode::Internal));
     assert_eq!((receipt.new_score, receipt.version, receipt.decided_at), (None, None, Some(noon())));
+    let query = AuditQuery { user: Some(user), board: Some(board.clone()), limit: 10, ..AuditQuery::default() };
+    let story = fixture.audit.story(&query).await.expect("story");
+    let origins: Vec<_> = story.iter().map(|row| (row.submission(), row.update.address_hash)).collect();
+    assert_eq!(origins, [(bad.submission, bad.address_hash)], "one row, with where it came from");
     assert_eq!(code_of(&fixture.one(&bad).await), ErrorCode::Internal);
     let again = sent_again(&bad);
     assert_eq!(fixture.one(&again).await, applied(&again, 5, 1));
