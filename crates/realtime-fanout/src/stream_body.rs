@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use wire::frames::{Frame, OwnChangeJson};
 
-use crate::encoding::{Format, close};
+use crate::encoding::{Format, close, shut_out};
 use crate::frames::{Event, FrameSet, Lead};
 use crate::hub::{LocalGroup, Shown};
 use crate::listener::EVICT_AFTER;
@@ -92,6 +92,7 @@ impl SocketControl {
 pub(crate) struct StreamBody {
     shared: Rc<Shared>,
     format: Format,
+    holds_token: bool,
     /// The history that versions are of.
     epoch: Epoch,
     /// No event of that history may carry a lower version.
@@ -123,6 +124,7 @@ pub(crate) struct Opening {
     /// What the node's view has reached and the client has seen: nothing older of its history is shown.
     pub(crate) floor: Option<StatePoint>,
     pub(crate) greeting: Option<Bytes>,
+    pub(crate) holds_token: bool,
 }
 
 /// A socket in `group`: both halves.
@@ -132,7 +134,7 @@ pub(crate) fn socket(
     metrics: Arc<Metrics>,
     permit: SocketPermit,
 ) -> (StreamBody, SocketControl) {
-    let Opening { format, seen, floor, greeting } = opening;
+    let Opening { format, seen, floor, greeting, holds_token } = opening;
     let set = Arc::clone(&group.shown().set);
     let shared = Rc::new(Shared {
         id: group.enter(),
@@ -148,6 +150,7 @@ pub(crate) fn socket(
     let body = StreamBody {
         shared: Rc::clone(&shared),
         format,
+        holds_token,
         epoch: set.state().epoch.clone(),
         floor: floor.filter(|floor| floor.epoch == set.state().epoch).map_or(0, |floor| floor.version.0),
         answered: seen.as_ref() == Some(set.state()),
@@ -181,6 +184,10 @@ impl StreamBody {
             return Some(close);
         }
         let shown = self.shared.group.shown();
+        if shown.set.demands_token && !self.holds_token {
+            self.ended = true;
+            return shut_out(self.format);
+        }
         let (event, bytes) = self.next_frame(&shown)?;
         self.shared.group.count(event, bytes.len());
         Some(bytes)
@@ -193,7 +200,7 @@ impl StreamBody {
         }
         // The truth itself went back: on this socket no version may, so its client starts anew on another.
         if frames.history != self.history {
-            return Some(self.goodbye("the board was restored", rand::random_range(0..=1_000)));
+            return Some(self.goodbye("the board was restored", rand::random_range(0..=frames.return_window_ms)));
         }
         if frames.state().epoch != self.epoch {
             self.enter_history(&frames.state().epoch);
@@ -321,6 +328,9 @@ impl MessageBody for StreamBody {
         }
         if let Some(bytes) = this.next_bytes() {
             return Poll::Ready(Some(Ok(bytes)));
+        }
+        if this.ended {
+            return Poll::Ready(None);
         }
         this.told = this.shared.group.wait(this.shared.id, context.waker(), this.told);
         Poll::Pending

@@ -180,6 +180,14 @@ impl Node {
         applied.changes[0].state()
     }
 
+    /// The truth is another one from now on, which has no such board.
+    pub(crate) fn lose_board(&self) {
+        let data = tempfile::tempdir().unwrap();
+        let other = Embedded::open(data.path(), Arc::new(self.clock.clone())).unwrap();
+        assert!(self.truth.restored.set(Arc::clone(&other.store) as _).is_ok(), "replaced once");
+        self.backups.lock().push((other, data));
+    }
+
     pub(crate) fn bus(&self) -> &dyn EventBus {
         &*self.embedded.bus
     }

@@ -117,7 +117,9 @@ async fn since_at_the_head_sends_nothing_old_and_anything_else_a_snapshot() {
 
 #[tokio::test]
 async fn since_ahead_of_the_node_makes_it_read_the_truth_first() {
-    let node = Node::start().await;
+    // Far longer than anybody waits here: it is the truth's answer that is waited for.
+    let settings = FanoutSettings { resume_wait: Duration::from_secs(3_600), ..FanoutSettings::default() };
+    let node = Node::start_with(settings).await;
     let head = node.score_untold(0, 30).await;
     let mut watcher = Watcher::open(&node.url(&format!("&since={head}"))).await;
     watcher.send(Message::Ping("here".into())).await;
@@ -125,6 +127,16 @@ async fn since_ahead_of_the_node_makes_it_read_the_truth_first() {
     // A claim that no truth bears out is answered with what there is.
     let mut liar = Watcher::open(&node.url("&since=e1.999")).await;
     assert_eq!(liar.expect("scoreboard:snapshot").await["version"], 1);
+    node.ended().await;
+}
+
+#[tokio::test]
+async fn since_ahead_of_the_node_is_answered_within_the_bound_though_the_truth_is_away() {
+    let settings = FanoutSettings { resume_wait: Duration::from_millis(200), ..FanoutSettings::default() };
+    let node = Node::start_with(settings).await;
+    node.truth.away.store(true, Ordering::SeqCst);
+    let mut watcher = Watcher::open(&node.url("&since=e1.7")).await;
+    assert_eq!(watcher.expect("scoreboard:snapshot").await["version"], 0);
     node.ended().await;
 }
 
