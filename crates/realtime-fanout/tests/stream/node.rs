@@ -49,6 +49,11 @@ impl Node {
     }
 
     pub(crate) async fn start_with(settings: FanoutSettings) -> Self {
+        Self::start_checking(settings, ViewSettings::default().self_check).await
+    }
+
+    /// The same, comparing its views with the truth so often.
+    pub(crate) async fn start_checking(settings: FanoutSettings, self_check: Duration) -> Self {
         let data = tempfile::tempdir().unwrap();
         let clock = ManualClock::default();
         let shared_clock: Arc<dyn Clock> = Arc::new(clock.clone());
@@ -69,7 +74,7 @@ impl Node {
             Arc::clone(&truth) as _,
             Arc::clone(&bus),
             Arc::clone(&shared_clock),
-            ViewSettings { poll: Duration::from_millis(200), ..ViewSettings::default() },
+            ViewSettings { poll: Duration::from_millis(200), self_check, ..ViewSettings::default() },
         );
         let views = Arc::new(views);
         let stop = CancellationToken::new();
