@@ -216,6 +216,7 @@ impl GatewayApp {
             write_buffer: WRITE_BUFFER,
             arrival: ArrivalLimits::default(),
             half_closed: true,
+            direct_writes: false,
         };
         let server = serve(self.listener, options, move || {
             App::new()

@@ -7,13 +7,16 @@ use std::time::Duration;
 
 use actix_http::{HttpService, Request, Response};
 use actix_server::{Server, ServerBuilder};
-use actix_service::{IntoServiceFactory, Service, ServiceFactory, ServiceFactoryExt as _, fn_service, map_config};
+use actix_service::{
+    IntoServiceFactory, Service, ServiceFactory, ServiceFactoryExt as _, boxed, fn_service, map_config,
+};
 use actix_web::body::MessageBody;
 use actix_web::dev::AppConfig;
 use tokio::net::TcpStream;
 
 pub use crate::guarded_stream::ArrivalLimits;
 use crate::guarded_stream::GuardedStream;
+use crate::shared_stream::SharedStream;
 
 /// For how long a connection waits for its next request. Longer than a head may take: whoever has begun one is told what
 /// it waited for.
@@ -31,6 +34,8 @@ pub struct ServerOptions {
     /// Whether somebody who closed its sending side gets the answer however long it takes, not only within 5 s. Not where
     /// streams are served: one that says nothing would keep its place after its reader has left.
     pub half_closed: bool,
+    /// Whether handlers may have a [`DirectWriter`](crate::DirectWriter): it costs each connection some memory.
+    pub direct_writes: bool,
 }
 
 /// Serves an application on a bound listener; signals are the caller's business.
@@ -58,7 +63,7 @@ where
         .listen(format!("http {address}"), listener, move || {
             let stopping = stopping.clone();
             let application = application().into_factory().map_err(|error| error.into().error_response());
-            let service = HttpService::build()
+            let mut service = HttpService::build()
                 .graceful_shutdown_signal(move || {
                     let stopping = stopping.clone();
                     async move { stopping.notified().await }
@@ -70,10 +75,18 @@ where
                 .h1_write_buffer_size(options.write_buffer)
                 // The guard's business, which knows who has left from whose body was bad.
                 .h1_allow_half_closed(true)
-                .local_addr(address)
-                .h1(map_config(application, |()| AppConfig::default()));
+                .local_addr(address);
+            if options.direct_writes {
+                service = service.on_connect_ext(|connection: &GuardedStream<SharedStream>, data| {
+                    data.insert(connection.inner().direct_writer());
+                });
+            }
+            // In a box, a future takes no room in its connection once it has answered: a stream lives much longer than that.
+            let application = boxed::factory(map_config(application, |()| AppConfig::default()));
+            let service = service.h1(application);
             fn_service(move |connection: TcpStream| async move {
                 let peer = connection.peer_addr().ok();
+                let connection = SharedStream::new(connection);
                 Ok((GuardedStream::new(connection, options.arrival, options.half_closed), peer))
             })
             .and_then(service)

@@ -14,9 +14,9 @@ use common::error_code::{ErrorCode, Refusal};
 use common::ids::BoardId;
 use common::state::StatePoint;
 use common::top_window::MAX_TOP;
-use http_edge::ApiError;
 use http_edge::client_address::counted;
 use http_edge::query;
+use http_edge::{ApiError, DirectWriter};
 
 use crate::encoding::Format;
 use crate::group::GroupKey;
@@ -129,8 +129,10 @@ async fn opened(
     let hub = request.app_data::<Rc<Hub>>().ok_or_else(Refusal::internal)?;
     let key = GroupKey { board: board.clone(), limit, curve };
     let group = hub.join(&state.groups, &key).ok_or_else(Refusal::unavailable)?;
+    // Server-Sent Events stand in chunks, which actix makes.
+    let writer = DirectWriter::of(request).filter(|_| format != Format::Sse);
     let opening = Opening { format, seen, floor, greeting, holds_token: holder.is_some() };
-    let (body, control) = socket(group, opening, state.groups.metrics.clone(), permit);
+    let (body, control) = socket(group, opening, writer, state.groups.metrics.clone(), permit);
     if let Some(holder) = holder {
         let feed = state.own_changes.join(&board, holder.claims.user);
         actix_web::rt::spawn(attend(control.clone(), holder, feed, Arc::clone(&state.clock)));
