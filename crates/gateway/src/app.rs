@@ -25,6 +25,7 @@ use crate::limits::RateLimits;
 use crate::metrics::GatewayMetrics;
 use crate::standings::Standings;
 use crate::tokens::TokenGate;
+use crate::top_answers::TopAnswers;
 
 /// Bytes that a connection collects before it writes.
 const WRITE_BUFFER: usize = 32 * 1024;
@@ -107,6 +108,7 @@ pub struct Gateway {
     pub(crate) metrics: GatewayMetrics,
     /// Reads are counted per node.
     pub(crate) reads: RateBuckets,
+    pub(crate) top_answers: TopAnswers,
 }
 
 impl Gateway {
@@ -126,6 +128,7 @@ impl Gateway {
             standings,
             metrics: GatewayMetrics::new(),
             reads: RateBuckets::default(),
+            top_answers: TopAnswers::default(),
             ports,
             settings,
         })
@@ -216,7 +219,7 @@ impl GatewayApp {
             write_buffer: WRITE_BUFFER,
             arrival: ArrivalLimits::default(),
             half_closed: true,
-            direct_writes: false,
+            upgrades: false,
         };
         let server = serve(self.listener, options, move || {
             App::new()
