@@ -249,7 +249,7 @@ async fn serve_http(
         write_buffer: WRITE_BUFFER,
         arrival: ArrivalLimits::default(),
         half_closed: false,
-        direct_writes: true,
+        upgrades: true,
     };
     let server = serve(listener, options, move || {
         App::new()
