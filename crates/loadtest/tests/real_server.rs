@@ -55,6 +55,13 @@ impl Server {
 
     /// Runs the load generator; what it found.
     fn load(&self, args: &[&str]) -> Value {
+        let (told, is_fine) = self.try_load(args);
+        assert!(is_fine, "{told}");
+        told
+    }
+
+    /// The same, and whether it was all right.
+    fn try_load(&self, args: &[&str]) -> (Value, bool) {
         let players = self.dir.path().join("players.json");
         let output = Command::new(env!("CARGO_BIN_EXE_loadtest"))
             .args(args)
@@ -62,9 +69,8 @@ impl Server {
             .arg(players)
             .output()
             .expect("loadtest runs");
-        let told = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success(), "{told}{}", String::from_utf8_lossy(&output.stderr));
-        serde_json::from_str(&told).expect("a report")
+        let (told, said) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        (serde_json::from_str(&told).unwrap_or_else(|error| panic!("{error}: {told}{said}")), output.status.success())
     }
 }
 
@@ -131,4 +137,36 @@ async fn points_that_a_server_does_not_grant_are_told() {
     let told = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(1), "{told}{}", String::from_utf8_lossy(&output.stderr));
     assert!(told.contains("unknown_board") && told.contains("nothing was committed"), "{told}");
+}
+
+#[tokio::test]
+async fn readers_that_stop_are_given_up_and_cost_the_others_nothing() {
+    let server = Server::start().await;
+    let pid = server.child.id().to_string();
+    let (told, _) = server.try_load(&[
+        "watch",
+        "--sockets",
+        "40",
+        "--stalled",
+        "10",
+        "--seconds",
+        "2",
+        "--stalled-seconds",
+        "15",
+        "--limit",
+        "50",
+        "--users",
+        "20",
+        "--updates-per-second",
+        "50",
+        "--server-pid",
+        &pid,
+    ]);
+    // How long the others' frames take says nothing on a machine that runs other tests.
+    let problems: Vec<&str> = told["problems"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    assert!(problems.iter().all(|problem| problem.starts_with("the others' p99 went")), "{told}");
+    assert_eq!((&told["evicted"], &told["behind"]), (&10.into(), &0.into()), "{told}");
+    assert!(told["evictedAfterMs"]["maxMs"].as_f64() < Some(15_000.0), "{told}");
+    assert!(told["stalledPeakMemoryMib"].is_f64(), "{told}");
+    assert_eq!(told["othersP99Ms"].as_array().map(Vec::len), Some(2), "{told}");
 }

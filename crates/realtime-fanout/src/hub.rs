@@ -2,7 +2,7 @@
 //! threads for all sockets of a group.
 
 use std::cell::{Cell, OnceCell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::future::poll_fn;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -83,7 +83,7 @@ pub(crate) struct LocalGroup {
     /// Sockets that were said to be behind.
     behind: Cell<i64>,
     /// Sockets that were told of a newer state than this thread shows.
-    held: RefCell<Vec<usize>>,
+    held: RefCell<HashSet<usize>>,
     sent: RefCell<SentCounts>,
     metrics: Arc<Metrics>,
     task: RefCell<Option<JoinHandle<()>>>,
@@ -170,7 +170,7 @@ impl LocalGroup {
 
     /// Wakes a socket at the next state, also at one that others need not hear of.
     pub(crate) fn hold(&self, id: usize) {
-        self.held.borrow_mut().push(id);
+        self.held.borrow_mut().insert(id);
     }
 
     pub(crate) fn leave(&self, id: usize, told: Option<u64>) {
@@ -178,6 +178,7 @@ impl LocalGroup {
             self.caught_up.set(self.caught_up.get() - 1);
         }
         self.sockets.borrow_mut().try_remove(id);
+        self.held.borrow_mut().remove(&id);
     }
 
     pub(crate) fn count(&self, event: Sent, bytes: usize) {
@@ -299,5 +300,51 @@ async fn follow(local: Weak<LocalGroup>, mut newest: watch::Receiver<Arc<FrameSe
                 local.sweep().await;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use board_view::{BoardViews, ViewSettings};
+    use common::clock::Clock;
+    use common::ids::BoardId;
+    use embedded::Embedded;
+    use testkit::clock::ManualClock;
+    use testkit::waiting::{SOON, eventually};
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::settings::FanoutSettings;
+    use crate::sockets::Sockets;
+
+    /// A thread's part of the group of the built-in board.
+    async fn local_group(embedded: &Embedded, clock: Arc<dyn Clock>) -> Rc<LocalGroup> {
+        let (truth, bus) = (Arc::clone(&embedded.store) as _, Arc::clone(&embedded.bus) as _);
+        let views = Arc::new(BoardViews::new(truth, bus, Arc::clone(&clock), ViewSettings::default()));
+        let following = Arc::clone(&views);
+        tokio::spawn(async move { following.run(CancellationToken::new()).await });
+        let board = BoardId::global();
+        eventually(SOON, "the view of the board", || async { views.view(&board).is_some() }).await;
+        let (settings, metrics) = (FanoutSettings::default(), Arc::new(Metrics::new()));
+        let sockets = Sockets::new(&settings, Arc::clone(&metrics));
+        let groups = Groups::new(views, clock, settings, sockets, metrics, Arc::clone(&embedded.ranks) as _);
+        Hub::default().join(&Arc::new(groups), &GroupKey { board, limit: 10, curve: false }).unwrap()
+    }
+
+    #[test]
+    fn a_socket_is_held_once_however_often_it_asks_and_no_more_when_it_has_left() {
+        actix_web::rt::System::new().block_on(async {
+            let (data, clock) = (tempfile::tempdir().unwrap(), Arc::new(ManualClock::default()));
+            let embedded = Embedded::open(data.path(), Arc::clone(&clock) as _).unwrap();
+            let group = local_group(&embedded, clock).await;
+            let (first, second) = (group.enter(), group.enter());
+            for _ in 0..1_000 {
+                group.hold(first);
+                group.hold(second);
+            }
+            assert_eq!(group.held.borrow().len(), 2);
+            group.leave(first, None);
+            assert_eq!(group.held.borrow().len(), 1);
+        });
     }
 }

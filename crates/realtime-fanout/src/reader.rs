@@ -5,7 +5,7 @@ use common::state::{Epoch, StatePoint};
 use tokio::time::Instant;
 use wire::frames::{Frame, OwnChangeJson};
 
-use crate::encoding::Format;
+use crate::encoding::{Format, shut_out};
 use crate::frames::{Event, FrameSet, Lead};
 use crate::hub::Shown;
 use crate::metrics::Sent;
@@ -15,6 +15,7 @@ use crate::stream_body::{Opening, Socket};
 /// How far a client has come. A stream's state is this and no queue: whatever it has missed meanwhile is one frame.
 pub(crate) struct Reader {
     format: Format,
+    holds_token: bool,
     /// The history that versions are of.
     epoch: Epoch,
     /// No event of that history may carry a lower version.
@@ -40,9 +41,10 @@ pub(crate) struct Reader {
 
 impl Reader {
     pub(crate) fn new(opening: Opening, set: &FrameSet) -> Self {
-        let Opening { format, seen, floor, greeting } = opening;
+        let Opening { format, seen, floor, greeting, holds_token } = opening;
         Self {
             format,
+            holds_token,
             epoch: set.state().epoch.clone(),
             floor: floor.filter(|floor| floor.epoch == set.state().epoch).map_or(0, |floor| floor.version.0),
             answered: seen.as_ref() == Some(set.state()),
@@ -76,6 +78,10 @@ impl Reader {
             self.ended = true;
             return Some(close);
         }
+        if shown.set.demands_token && !self.holds_token {
+            self.ended = true;
+            return shut_out(self.format);
+        }
         let (event, bytes) = self.next_frame(socket, shown)?;
         socket.group.count(event, bytes.len());
         Some(bytes)
@@ -88,7 +94,7 @@ impl Reader {
         }
         // The truth itself went back: on this socket no version may, so its client starts anew on another.
         if frames.history != self.history {
-            return Some(self.goodbye("the board was restored", rand::random_range(0..=1_000)));
+            return Some(self.goodbye("the board was restored", rand::random_range(0..=frames.return_window_ms)));
         }
         if frames.state().epoch != self.epoch {
             self.enter_history(socket, &frames.state().epoch);

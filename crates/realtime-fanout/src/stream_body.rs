@@ -107,6 +107,7 @@ pub(crate) struct Opening {
     /// What the node's view has reached and the client has seen: nothing older of its history is shown.
     pub(crate) floor: Option<StatePoint>,
     pub(crate) greeting: Option<Bytes>,
+    pub(crate) holds_token: bool,
 }
 
 /// A socket in `group`: both halves. `writer`: of a connection that carries the bytes as they are.
