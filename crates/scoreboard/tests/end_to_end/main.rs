@@ -4,6 +4,7 @@
 mod accounts;
 mod broker_proxy;
 mod callers;
+mod canned_node;
 mod client;
 mod conservation;
 mod crashes;
@@ -29,4 +30,5 @@ mod stolen_secrets;
 mod streams;
 mod token_mint;
 mod traces;
+mod verify;
 mod watcher;
