@@ -22,6 +22,7 @@ mod sessions;
 mod standings;
 mod start_up;
 mod tokens;
+mod undecided;
 mod update_shape;
 
 pub use app::{Gateway, GatewayApp, GatewayError, GatewayPorts, GatewaySettings};

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests say in their names what must hold")]
 
 mod accounts;
+mod backpressure;
 mod broker_proxy;
 mod callers;
 mod canned_node;
