@@ -3,6 +3,7 @@
 
 mod accounts;
 mod backpressure;
+mod batching;
 mod broker_proxy;
 mod callers;
 mod canned_node;
