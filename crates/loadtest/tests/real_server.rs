@@ -53,8 +53,20 @@ impl Server {
         server
     }
 
+    /// A command of the operator beside the server.
+    fn operate(&self, args: &[&str]) {
+        let mut command = Command::new(binary("scoreboard"));
+        let output = command.args(args).env("SCOREBOARD__DATA__DIR", self.dir.path()).output().expect("it starts");
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
     /// Runs the load generator; what it found.
     fn load(&self, args: &[&str]) -> Value {
+        self.try_load(args).unwrap_or_else(|told| panic!("{told}"))
+    }
+
+    /// The error is what it printed when it found a problem.
+    fn try_load(&self, args: &[&str]) -> Result<Value, String> {
         let players = self.dir.path().join("players.json");
         let output = Command::new(env!("CARGO_BIN_EXE_loadtest"))
             .args(args)
@@ -62,9 +74,11 @@ impl Server {
             .arg(players)
             .output()
             .expect("loadtest runs");
-        let told = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success(), "{told}{}", String::from_utf8_lossy(&output.stderr));
-        serde_json::from_str(&told).expect("a report")
+        let told = String::from_utf8_lossy(&output.stdout).into_owned();
+        if !output.status.success() {
+            return Err(format!("{told}{}", String::from_utf8_lossy(&output.stderr)));
+        }
+        Ok(serde_json::from_str(&told).expect("a report"))
     }
 }
 
@@ -95,6 +109,8 @@ async fn every_socket_sees_every_point_that_was_promised() {
     assert_eq!(updates["promisedPoints"], updates["shownPoints"], "{updates}");
     assert!(updates["promisedPoints"].as_i64() >= Some(200), "{updates}");
     assert_eq!(updates["outcomes"]["200"], 200, "{updates}");
+    assert_eq!((&updates["sockets"], &updates["socketsBehind"]), (&5.into(), &0.into()), "{updates}");
+    assert!(updates["socketFrames"].as_u64() >= Some(10), "each saw the board move: {updates}");
 
     let watched = server.load(&[
         "watch",
@@ -115,6 +131,51 @@ async fn every_socket_sees_every_point_that_was_promised() {
     assert!(samples > Some(1_000), "a sample for each update and socket: {watched}");
     assert!(watched["frames"].as_u64() > Some(500), "{watched}");
     assert!(watched["cpuPerDeliveryUs"].as_f64() > Some(0.0), "{watched}");
+}
+
+/// Every mix ends well: nothing refused, every point there, every socket at the last rows of its board.
+#[tokio::test]
+async fn every_profile_ends_with_everything_accounted_for() {
+    let server = Server::start().await;
+    for board in ["one", "two"] {
+        server.operate(&["board", "create", board]);
+        let rules = ["--proof", "session", "--min", "1", "--max", "1000", "--daily-cap", "1000000"];
+        server.operate(&[&["board", "action-type", "set", board, "default"], &rules[..]].concat());
+    }
+    let common = ["--users", "4", "--seconds", "1", "--connections", "4"];
+    for (profile, more) in [
+        ("write-heavy", &[][..]),
+        ("read-heavy", &[]),
+        ("hot-user", &[]),
+        ("celebrity", &["--sockets", "40"]),
+        ("many-boards", &["--board", "one", "--board", "two", "--board", "global"]),
+    ] {
+        // Boards that were just made are known to a running server within seconds.
+        let report = eventually(Duration::from_secs(30), profile, async || {
+            server.try_load(&[&["run", "--profile", profile], &common[..], more].concat())
+        })
+        .await;
+        assert_eq!(report["promisedPoints"], report["shownPoints"], "{profile}: {report}");
+        assert_eq!((&report["socketsBehind"], &report["problems"]), (&0.into(), &serde_json::json!([])), "{profile}");
+        let outcomes = report["outcomes"].as_object().expect("by code");
+        assert!(outcomes.len() == 1 && outcomes.contains_key("200"), "{profile}: {report}");
+        assert!(report["socketFrames"].as_u64() > Some(5), "{profile}: {report}");
+    }
+}
+
+/// A mix that the server does not take is no measurement of it.
+#[tokio::test]
+async fn a_board_that_players_cannot_move_is_told() {
+    let server = Server::start().await;
+    server.operate(&["board", "create", "still"]);
+    let told = eventually(Duration::from_secs(30), "the board to be known", async || {
+        let run = ["run", "--profile", "many-boards", "--users", "2", "--seconds", "1", "--connections", "2"];
+        let told =
+            server.try_load(&[&run[..], &["--board", "still", "--board", "global"]].concat()).expect_err("refused");
+        if told.contains("unknown_action_type") { Ok(told) } else { Err(told) }
+    })
+    .await;
+    assert!(told.contains("were refused"), "{told}");
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 pub(crate) mod arrivals;
 mod backoff;
+pub(crate) mod beside;
 mod engine;
 mod findings;
 mod known_frames;
