@@ -256,6 +256,17 @@ statements! {
             (SELECT count(*) FROM actions WHERE board = b.board AND version IS NOT NULL)
         FROM boards AS b WHERE b.board = $1";
 
+    /// Lines that are not what the ledger's applied actions come to: the sum of their points, at the newest version.
+    DEVIATIONS = "
+        SELECT user_id, s.score, s.version, l.version, l.points::text
+        FROM (SELECT user_id, score, version FROM scores WHERE board = $1) AS s
+        FULL JOIN (
+            SELECT user_id, sum(points) AS points, max(version) AS version
+            FROM actions WHERE board = $1 AND version IS NOT NULL GROUP BY user_id
+        ) AS l USING (user_id)
+        WHERE s.version IS DISTINCT FROM l.version OR s.score IS DISTINCT FROM l.points
+        ORDER BY user_id LIMIT $2";
+
     // ---- the ledger as an audit, and the quarantine -----------------------------------------------------------------
 
     /// Points gained in a range of time by applied actions that no person decided, by board, user and slot.

@@ -169,6 +169,7 @@ fn bigint(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
-fn sum(row: &Row, index: usize) -> Result<i128, StoreError> {
+/// A sum as a text, for it may be wider than 64 bits.
+pub(super) fn sum(row: &Row, index: usize) -> Result<i128, StoreError> {
     column::<&str>(row, index)?.parse().map_err(|error: std::num::ParseIntError| unreadable(error.into()))
 }

@@ -254,6 +254,11 @@ impl Deployment {
         told
     }
 
+    /// The same of one process.
+    pub(crate) async fn metrics_of(&self, name: &str) -> Option<String> {
+        self.told_by(name, "/metrics").await.map(|(_, told)| told)
+    }
+
     /// The one process of this deployment.
     pub(crate) fn process(&self) -> &Process {
         &self.processes[0].1

@@ -15,8 +15,8 @@ use common::decision::{
 use common::error_code::ErrorCode;
 use common::ids::{ActionId, ActionType, BoardId, SessionId, UserId};
 use common::ports::{
-    AccountCreated, Accounts, AppliedBatch, Audit, AuditQuery, AuditRow, BoardDigest, Gain, HeldAction, Ledger,
-    Profiles, ReviewOrder, Reviewed, Reviews, RowPage, StoreError, Truth,
+    AccountCreated, Accounts, AppliedBatch, Audit, AuditQuery, AuditRow, BoardDigest, Deviation, Gain, HeldAction,
+    Ledger, Profiles, ReviewOrder, Reviewed, Reviews, RowPage, StoreError, Truth,
 };
 use common::receipt::{Receipt, ReceiptStatus, TURNED_DOWN};
 use common::score_update::{ScoreUpdate, TraceContext};
@@ -121,6 +121,31 @@ impl Audit for MemoryLedger {
         let mut story: Vec<_> = state.rows.iter().rev().filter(fits).take(query.limit).cloned().collect();
         story.reverse();
         Ok(story)
+    }
+
+    async fn deviations(&self, board: &BoardId, limit: usize) -> Result<Vec<Deviation>, StoreError> {
+        let state = self.0.lock().expect("the lock");
+        let mut ledger: BTreeMap<UserId, (i128, Version)> = BTreeMap::new();
+        for decided in state.decided.iter().filter(|decided| decided.receipt.board == *board) {
+            if let Some(version) = decided.receipt.version {
+                let sum = ledger.entry(decided.user).or_default();
+                *sum = (sum.0 + i128::from(decided.receipt.points), sum.1.max(version));
+            }
+        }
+        let held: BTreeMap<UserId, (Option<i64>, Version)> = state
+            .scores
+            .iter()
+            .filter(|((of, _), _)| of == board)
+            .map(|((_, user), row)| (*user, (row.score, row.version)))
+            .collect();
+        let users: std::collections::BTreeSet<UserId> = held.keys().chain(ledger.keys()).copied().collect();
+        let deviation =
+            |user: UserId| Deviation { user, held: held.get(&user).copied(), ledger: ledger.get(&user).copied() };
+        let agrees = |one: &Deviation| {
+            one.held.map(|(score, version)| (score.map(i128::from), version))
+                == one.ledger.map(|(points, version)| (Some(points), version))
+        };
+        Ok(users.into_iter().map(deviation).filter(|one| !agrees(one)).take(limit).collect())
     }
 }
 

@@ -170,4 +170,7 @@ pub async fn digests_add_up(fixture: &Fixture) {
     let sum = 2 * i128::from(limit) - 6;
     let expected = BoardDigest { players: 2, score_sum: sum, ledger_points: sum, ledger_actions: 3 };
     assert_eq!(fixture.digest(&board).await, expected);
+    for board in [&board, &other] {
+        assert_eq!(fixture.audit.deviations(board, 10).await.unwrap(), [], "every line is what its actions come to");
+    }
 }
