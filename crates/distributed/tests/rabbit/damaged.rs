@@ -8,9 +8,7 @@ use prost::Message as _;
 use testkit::waiting::{SOON, within};
 use wire::v1;
 
-use super::broker::{Look, Place, drain, update};
-
-const UPDATES_TYPE: &str = "scoreboard.v1.ScoreUpdateBatch";
+use super::broker::{Look, Place, UPDATES_TYPE, drain, update};
 
 fn header(message: &lapin::message::BasicGetMessage, name: &str) -> String {
     let headers = message.delivery.properties.headers().clone().unwrap_or_default();

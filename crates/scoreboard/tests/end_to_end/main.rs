@@ -2,7 +2,6 @@
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests say in their names what must hold")]
 
 mod accounts;
-mod broker_proxy;
 mod callers;
 mod client;
 mod conservation;
