@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use common::account::Revocation;
 use common::ids::SubmissionId;
-use common::ports::{Dependency as _, SubmitError, UpdateQueue as _, UpdateSource as _};
+use common::ports::{Dependency as _, Event, EventBus as _, SubmitError, UpdateQueue as _, UpdateSource as _};
 use distributed::rabbit::{Rabbit, RabbitQueue};
 use runtime::clock::SystemClock;
+use testkit::fixtures::{noon, session_id};
 use testkit::proxy::Proxy;
 use testkit::waiting::{eventually, within};
 
@@ -232,6 +234,32 @@ async fn a_consumer_on_a_half_open_connection_finds_out_by_its_heartbeat() {
         while drain(&source, 1).await[0].action_id.as_str() != "action-2" {}
     })
     .await;
+}
+
+/// Nothing but confirms that do not come tells a publisher that its connection leads nowhere.
+#[tokio::test]
+async fn a_publisher_on_a_half_open_connection_finds_out_by_its_confirms() {
+    let proxy = before_the_broker().await;
+    let place = Place::at(proxy.url());
+    let bus = place.rabbit().await.bus();
+    let event = Event::SessionRevoked(Revocation { session: session_id(), revoked_at: noon() });
+    eventually(RECOVERY, "an event to be taken", || bus.publish(event.clone())).await;
+    proxy.lose(true);
+    proxy.lose(false);
+    bus.publish(event.clone()).await.expect_err("it vanishes");
+    eventually(RECOVERY, "an event to be taken again", || bus.publish(event.clone())).await;
+}
+
+#[tokio::test]
+async fn an_attempt_to_connect_that_leads_nowhere_is_given_up() {
+    let proxy = before_the_broker().await;
+    proxy.lose(true);
+    let place = Place::at(proxy.url());
+    let rabbit = Rabbit::new(place.settings(), Arc::new(SystemClock));
+    let queue = rabbit.queue();
+    eventually(RECOVERY, "an attempt", async || proxy.connections() == 1).await;
+    proxy.lose(false);
+    accept_in_the_end(&queue, 1).await;
 }
 
 /// A broker in an alarm stops reading from connections that publish: acknowledgements must not lie behind that.
