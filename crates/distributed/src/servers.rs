@@ -52,7 +52,8 @@ impl Servers {
         let rabbit = RabbitSettings::new(&url(&settings.amqp.url), process)
             .map_err(|error| Failure::new(Exit::Config, format!("{AMQP_URL} {error}")))?
             .with_name_prefix(&settings.amqp.prefix)
-            .with_prefetch(settings.worker.prefetch);
+            .with_prefetch(settings.worker.prefetch)
+            .with_max_queued(settings.submit.max_queued);
         Ok(Self { store: Arc::new(store), redis, rabbit: Rabbit::new(rabbit, clock) })
     }
 
@@ -72,6 +73,12 @@ impl Servers {
     #[must_use]
     pub fn broker(&self) -> Arc<dyn Dependency> {
         Arc::new(self.rabbit.dependency())
+    }
+
+    /// The length of the queue of updates as readiness sees it, for a process that submits to it.
+    #[must_use]
+    pub fn queue_depth(&self) -> Arc<dyn Dependency> {
+        Arc::new(self.rabbit.queue_depth())
     }
 
     /// Says goodbye to the broker; what is unsettled goes back to its queue. When the services have drained.

@@ -14,6 +14,7 @@ use http_edge::origin::AllowedOrigins;
 use http_edge::request_scope::request_scope;
 use http_edge::server::{ArrivalLimits, ServerOptions, serve};
 use runtime::exit::{Exit, Failure};
+use runtime::queue_age::Age;
 use runtime::rate_buckets::RateBuckets;
 use runtime::secrets::{GatewayCaller, GatewaySecrets, SigningMasters};
 use runtime::settings::Settings;
@@ -25,6 +26,8 @@ use crate::limits::RateLimits;
 use crate::metrics::GatewayMetrics;
 use crate::standings::Standings;
 use crate::tokens::TokenGate;
+use crate::top_answers::TopAnswers;
+use crate::undecided::Undecided;
 
 /// Bytes that a connection collects before it writes.
 const WRITE_BUFFER: usize = 32 * 1024;
@@ -105,8 +108,11 @@ pub struct Gateway {
     pub(crate) callers: Arc<Callers>,
     pub(crate) standings: Standings,
     pub(crate) metrics: GatewayMetrics,
+    /// What was answered with 202 and is not decided.
+    pub(crate) undecided: Undecided,
     /// Reads are counted per node.
     pub(crate) reads: RateBuckets,
+    pub(crate) top_answers: TopAnswers,
 }
 
 impl Gateway {
@@ -125,7 +131,9 @@ impl Gateway {
             tokens,
             standings,
             metrics: GatewayMetrics::new(),
+            undecided: Undecided::new(Arc::clone(&ports.truth), Arc::clone(&ports.clock)),
             reads: RateBuckets::default(),
+            top_answers: TopAnswers::default(),
             ports,
             settings,
         })
@@ -162,11 +170,20 @@ impl Gateway {
         self.tokens.reload(secrets.signing_masters);
     }
 
-    /// Follows keys and revocations until `stop`.
+    /// Tells how long the oldest update has waited that this gateway promised and nobody has decided; [`Self::run`] keeps
+    /// it current.
+    #[must_use]
+    pub fn queue_age(self: &Arc<Self>) -> Age {
+        let gateway = Arc::downgrade(self);
+        Arc::new(move || gateway.upgrade().map_or(Duration::ZERO, |gateway| gateway.undecided.age()))
+    }
+
+    /// Follows keys, revocations and what is not decided until `stop`.
     pub async fn run(&self, stop: CancellationToken) {
         tokio::select! {
             () = self.tokens.run(self.ports.events.as_ref(), stop) => {}
             () = self.issuer_keys.run() => {}
+            () = self.undecided.run() => {}
         }
     }
 }
@@ -216,7 +233,7 @@ impl GatewayApp {
             write_buffer: WRITE_BUFFER,
             arrival: ArrivalLimits::default(),
             half_closed: true,
-            direct_writes: false,
+            upgrades: false,
         };
         let server = serve(self.listener, options, move || {
             App::new()

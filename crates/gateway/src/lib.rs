@@ -22,6 +22,8 @@ mod sessions;
 mod standings;
 mod start_up;
 mod tokens;
+mod top_answers;
+mod undecided;
 mod update_shape;
 
 pub use app::{Gateway, GatewayApp, GatewayError, GatewayPorts, GatewaySettings};

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use board_view::{BoardViews, ViewSettings};
 use distributed::authority::GrpcAuthority;
@@ -14,6 +15,7 @@ use runtime::clock::SystemClock;
 use runtime::exit::{Exit, Failure, causes};
 use runtime::first_reading::FirstReading;
 use runtime::process::{Process, service_main};
+use runtime::queue_age::{self, QueueAge};
 use runtime::secrets::GatewaySecrets;
 use runtime::settings::Service;
 
@@ -63,6 +65,9 @@ async fn run(process: Process) -> Result<(), Failure> {
     let boards =
         Arc::new(FirstReading::new("boards", "the database", "SCOREBOARD__DATABASE__URL", move || read.are_all_read()));
     let keys = Arc::new(FirstReading::new("keys", "auth", "SCOREBOARD__AUTH__URL", move || door.knows_keys()));
+    let age = app.gateway().queue_age();
+    queue_age::report(process.service.as_str(), age.clone());
+    let age = QueueAge::new(age, Duration::from_secs(process.settings.submit.max_queue_age_s));
     let stop = process.lifecycle.stop_token();
     process.lifecycle.spawn("board views", {
         let stop = stop.clone();
@@ -81,7 +86,9 @@ async fn run(process: Process) -> Result<(), Failure> {
     let surface = GrpcSurface::new().map_err(|error| Failure::new(Exit::Bug, causes(&error)))?;
     process.lifecycle.spawn("grpc", serve_grpc(grpc, callers.add_to(surface), stop.clone()));
     process.lifecycle.spawn("http", app.run(stop));
-    let dependencies = vec![servers.database(), servers.cache(), servers.broker(), authority, boards, keys];
+    let (database, cache, broker, depth) =
+        (servers.database(), servers.cache(), servers.broker(), servers.queue_depth());
+    let dependencies = vec![database, cache, broker, depth, Arc::new(age), authority, boards, keys];
     let ended = process.run_until_stopped(admin, dependencies).await;
     servers.close().await;
     ended

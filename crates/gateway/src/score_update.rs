@@ -235,6 +235,7 @@ impl Gateway {
             }
             Ok(Submitted::Pending) => {
                 self.metrics.submitted("pending", took);
+                self.undecided.add(&update);
                 self.ports.pending.mark(&update).await;
                 // A repeat goes the same way and is answered by whatever the worker decides of the first.
                 if let Some(claim) = claim {

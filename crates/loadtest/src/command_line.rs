@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::commands::alone::{self, AloneArgs};
 use crate::commands::broadcast::{self, BroadcastArgs, FloorWatchArgs};
 use crate::commands::fill::{self, FillArgs};
 use crate::commands::profile::{self, RunArgs};
@@ -42,6 +43,8 @@ enum Command {
     Broadcast(BroadcastArgs),
     /// Sends signed updates and checks that every point is accounted for
     Updates(UpdatesArgs),
+    /// One update at a time, beside what a confirmed publish and a commit take by themselves
+    Alone(AloneArgs),
     /// Reads as fast as the server answers, beside a bare route if wanted
     Reads(ReadsArgs),
     /// A standard mix of updates, reads and watchers
@@ -105,6 +108,7 @@ fn measure(command: Command) -> Result<Report, Failure> {
             Command::Watch(args) => watch::command(args).await,
             Command::Broadcast(args) => broadcast::broadcast(args).await,
             Command::Updates(args) => updates::command(args).await,
+            Command::Alone(args) => alone::command(args).await,
             Command::Floor(Floor::Watch(args)) => broadcast::floor(args).await,
             Command::Floor(Floor::Rabbitmq(args)) => rabbit::command(args).await,
             Command::Floor(Floor::Postgres(args)) => postgres::command(args).await,

@@ -53,15 +53,26 @@ impl Server {
         server
     }
 
-    /// Runs the load generator; what it found.
-    fn load(&self, args: &[&str]) -> Value {
-        let (told, is_fine) = self.try_load(args);
-        assert!(is_fine, "{told}");
-        told
+    /// A command of the operator beside the server.
+    fn operate(&self, args: &[&str]) {
+        let mut command = Command::new(binary("scoreboard"));
+        let output = command.args(args).env("SCOREBOARD__DATA__DIR", self.dir.path()).output().expect("it starts");
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
     }
 
-    /// The same, and whether it was all right.
-    fn try_load(&self, args: &[&str]) -> (Value, bool) {
+    /// Runs the load generator; what it found.
+    fn load(&self, args: &[&str]) -> Value {
+        self.try_load(args).unwrap_or_else(|told| panic!("{told}"))
+    }
+
+    /// The error is what it printed when it found a problem.
+    fn try_load(&self, args: &[&str]) -> Result<Value, String> {
+        let (told, said, is_fine) = self.run(args);
+        if is_fine { Ok(serde_json::from_str(&told).expect("a report")) } else { Err(told + &said) }
+    }
+
+    /// What it found and what it said, and whether it was all right.
+    fn run(&self, args: &[&str]) -> (String, String, bool) {
         let players = self.dir.path().join("players.json");
         let output = Command::new(env!("CARGO_BIN_EXE_loadtest"))
             .args(args)
@@ -69,8 +80,8 @@ impl Server {
             .arg(players)
             .output()
             .expect("loadtest runs");
-        let (told, said) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        (serde_json::from_str(&told).unwrap_or_else(|error| panic!("{error}: {told}{said}")), output.status.success())
+        let text = |bytes| String::from_utf8(bytes).expect("text");
+        (text(output.stdout), text(output.stderr), output.status.success())
     }
 }
 
@@ -101,6 +112,8 @@ async fn every_socket_sees_every_point_that_was_promised() {
     assert_eq!(updates["promisedPoints"], updates["shownPoints"], "{updates}");
     assert!(updates["promisedPoints"].as_i64() >= Some(200), "{updates}");
     assert_eq!(updates["outcomes"]["200"], 200, "{updates}");
+    assert_eq!((&updates["sockets"], &updates["socketsBehind"]), (&5.into(), &0.into()), "{updates}");
+    assert!(updates["socketFrames"].as_u64() >= Some(10), "each saw the board move: {updates}");
 
     let watched = server.load(&[
         "watch",
@@ -123,6 +136,51 @@ async fn every_socket_sees_every_point_that_was_promised() {
     assert!(watched["cpuPerDeliveryUs"].as_f64() > Some(0.0), "{watched}");
 }
 
+/// Every mix ends well: nothing refused, every point there, every socket at the last rows of its board.
+#[tokio::test]
+async fn every_profile_ends_with_everything_accounted_for() {
+    let server = Server::start().await;
+    for board in ["one", "two"] {
+        server.operate(&["board", "create", board]);
+        let rules = ["--proof", "session", "--min", "1", "--max", "1000", "--daily-cap", "1000000"];
+        server.operate(&[&["board", "action-type", "set", board, "default"], &rules[..]].concat());
+    }
+    let common = ["--users", "4", "--seconds", "1", "--connections", "4"];
+    for (profile, more) in [
+        ("write-heavy", &[][..]),
+        ("read-heavy", &[]),
+        ("hot-user", &[]),
+        ("celebrity", &["--sockets", "40"]),
+        ("many-boards", &["--board", "one", "--board", "two", "--board", "global"]),
+    ] {
+        // Boards that were just made are known to a running server within seconds.
+        let report = eventually(Duration::from_secs(30), profile, async || {
+            server.try_load(&[&["run", "--profile", profile], &common[..], more].concat())
+        })
+        .await;
+        assert_eq!(report["promisedPoints"], report["shownPoints"], "{profile}: {report}");
+        assert_eq!((&report["socketsBehind"], &report["problems"]), (&0.into(), &serde_json::json!([])), "{profile}");
+        let outcomes = report["outcomes"].as_object().expect("by code");
+        assert!(outcomes.len() == 1 && outcomes.contains_key("200"), "{profile}: {report}");
+        assert!(report["socketFrames"].as_u64() > Some(5), "{profile}: {report}");
+    }
+}
+
+/// A mix that the server does not take is no measurement of it.
+#[tokio::test]
+async fn a_board_that_players_cannot_move_is_told() {
+    let server = Server::start().await;
+    server.operate(&["board", "create", "still"]);
+    let told = eventually(Duration::from_secs(30), "the board to be known", async || {
+        let run = ["run", "--profile", "many-boards", "--users", "2", "--seconds", "1", "--connections", "2"];
+        let told =
+            server.try_load(&[&run[..], &["--board", "still", "--board", "global"]].concat()).expect_err("refused");
+        if told.contains("unknown_action_type") { Ok(told) } else { Err(told) }
+    })
+    .await;
+    assert!(told.contains("were refused"), "{told}");
+}
+
 #[tokio::test]
 async fn points_that_a_server_does_not_grant_are_told() {
     let server = Server::start().await;
@@ -143,7 +201,7 @@ async fn points_that_a_server_does_not_grant_are_told() {
 async fn readers_that_stop_are_given_up_and_cost_the_others_nothing() {
     let server = Server::start().await;
     let pid = server.child.id().to_string();
-    let (told, _) = server.try_load(&[
+    let (told, _, _) = server.run(&[
         "watch",
         "--sockets",
         "40",
@@ -162,6 +220,7 @@ async fn readers_that_stop_are_given_up_and_cost_the_others_nothing() {
         "--server-pid",
         &pid,
     ]);
+    let told: Value = serde_json::from_str(&told).expect("a report, also with problems");
     // How long the others' frames take says nothing on a machine that runs other tests.
     let problems: Vec<&str> = told["problems"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     assert!(problems.iter().all(|problem| problem.starts_with("the others' p99 went")), "{told}");

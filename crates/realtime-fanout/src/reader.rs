@@ -35,8 +35,6 @@ pub(crate) struct Reader {
     told_stale: bool,
     /// Whatever comes after this is nothing.
     pub(crate) ended: bool,
-    /// Its connection has begun to answer it.
-    pub(crate) begun: bool,
     /// When it last could take something.
     pub(crate) asked_at: Instant,
 }
@@ -59,7 +57,6 @@ impl Reader {
             repaired: set.repaired,
             told_stale: false,
             ended: false,
-            begun: false,
             asked_at: Instant::now(),
         }
     }

@@ -143,7 +143,8 @@ impl Socket {
     /// Writes what the client lacks to its connection; whether it has everything now. If not, its task has to go on.
     pub(crate) fn write_directly(&self, shown: &Shown, now: Instant) -> bool {
         let mut reader = self.reader.borrow_mut();
-        if self.writer.is_none() || !reader.begun || reader.rest.is_some() || self.over.get() {
+        let is_free = self.writer.as_ref().is_some_and(DirectWriter::is_free);
+        if !is_free || reader.rest.is_some() || reader.ended || self.over.get() {
             return false;
         }
         reader.rest = self.next_bytes(&mut reader, shown);
@@ -182,14 +183,6 @@ impl MessageBody for StreamBody {
         let mut reader = socket.reader.borrow_mut();
         reader.asked_at = Instant::now();
         socket.group.wait(socket.id, context.waker());
-        if let Some(writer) = socket.writer.as_ref().filter(|_| !reader.begun) {
-            // The head leaves alone: what follows it then need not stand in actix's buffer, whose pages stay with the
-            // connection for as long as it lives.
-            reader.begun = true;
-            writer.leave_to_actix();
-            context.waker().wake_by_ref();
-            return Poll::Pending;
-        }
         let has_more = reader.rest.is_some() || !reader.ended;
         if has_more && !socket.over.get() {
             if let Some(bytes) = socket.next_bytes(&mut reader, &socket.group.shown()) {

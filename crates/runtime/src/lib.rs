@@ -14,6 +14,7 @@ mod log_format;
 pub mod memory_guard;
 pub mod new_issuer_key;
 pub mod process;
+pub mod queue_age;
 pub mod rate_buckets;
 pub mod secrets;
 pub mod settings;

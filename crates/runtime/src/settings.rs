@@ -210,6 +210,20 @@ pub struct Limits {
 pub struct Submit {
     /// How long to wait for the worker's answer, milliseconds.
     pub wait_ms: u64,
+    /// The most messages that may wait in the queue of updates; above it no more is taken (503).
+    pub max_queued: u32,
+    /// Not ready while an update that was accepted has waited for longer, seconds; 0 = it may wait for ever.
+    pub max_queue_age_s: u64,
+}
+
+impl Submit {
+    /// The first setting that no gateway could work with, and why.
+    fn check(&self) -> Result<(), (&'static str, &'static str)> {
+        if self.max_queued == 0 {
+            return Err(("submit.max_queued", "must be at least 1 message, or nothing is ever taken"));
+        }
+        Ok(())
+    }
 }
 
 /// How the score-worker batches.
@@ -217,7 +231,7 @@ pub struct Submit {
 pub struct Worker {
     /// The most updates of one transaction.
     pub max_batch: usize,
-    /// How long to go on collecting after the first update, milliseconds.
+    /// How long to go on collecting after the first update while updates come together, milliseconds.
     pub linger_ms: u64,
     /// The most messages that are taken and not yet acknowledged.
     pub prefetch: u16,
@@ -337,7 +351,11 @@ impl Settings {
         let values = gather(sources)?;
         let settings = Self::from_values(&values)?;
         settings.mode()?;
-        settings.worker.check().map_err(|(key, problem)| invalid(&origin_of(key, &values), problem))?;
+        settings
+            .submit
+            .check()
+            .and_then(|()| settings.worker.check())
+            .map_err(|(key, problem)| invalid(&origin_of(key, &values), problem))?;
         Ok(settings)
     }
 

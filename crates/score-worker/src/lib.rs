@@ -16,6 +16,7 @@ mod announcer;
 mod batch;
 mod catch_up;
 mod committer;
+mod in_hand;
 mod metrics;
 mod positions;
 mod projector;

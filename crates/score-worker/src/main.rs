@@ -3,12 +3,14 @@
 use std::convert::Infallible;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use distributed::redis::RedisRanks;
 use distributed::servers::Servers;
 use runtime::clock::SystemClock;
 use runtime::exit::Failure;
 use runtime::process::{Process, service_main};
+use runtime::queue_age::{self, QueueAge};
 use runtime::settings::Service;
 use score_worker::{ScoreWorker, WorkerPorts, WorkerSettings};
 
@@ -29,12 +31,15 @@ async fn run(process: Process) -> Result<(), Failure> {
         events: Arc::new(servers.rabbit.bus()),
     };
     let worker = ScoreWorker::new(ports, WorkerSettings::from(&process.settings.worker), clock);
+    queue_age::report(process.service.as_str(), worker.queue_age());
+    let age = QueueAge::new(worker.queue_age(), Duration::from_secs(process.settings.submit.max_queue_age_s));
     let stop = process.lifecycle.stop_token();
     process.lifecycle.spawn("score worker", async move {
         worker.run(stop).await;
         Ok::<_, Infallible>(())
     });
-    let ended = process.run_until_stopped(admin, vec![servers.database(), servers.cache(), servers.broker()]).await;
+    let dependencies = vec![servers.database(), servers.cache(), servers.broker(), Arc::new(age) as _];
+    let ended = process.run_until_stopped(admin, dependencies).await;
     servers.close().await;
     ended
 }

@@ -6,6 +6,9 @@ use common::receipt::{Outcome, ReceiptStatus};
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Counter, Gauge, Histogram};
 
+/// A queue that nobody empties gets old: up to an hour, seconds.
+const AGES: [f64; 14] = [0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 3_600.0];
+
 /// Created once per worker; instruments of the same name are shared by the meter.
 pub(crate) struct Metrics {
     updates: Counter<u64>,
@@ -39,6 +42,7 @@ impl Metrics {
             queue_age_seconds: meter
                 .f64_histogram("scoreboard_queue_age_seconds")
                 .with_description("From an update's acceptance by the gateway to a worker's hand")
+                .with_boundaries(AGES.to_vec())
                 .build(),
             projection_lag_seconds: meter
                 .f64_histogram("scoreboard_projection_lag_seconds")

@@ -52,7 +52,8 @@ impl Default for SuspicionSettings {
 pub struct WorkerSettings {
     /// The most updates of one transaction; a single message with more is still taken whole.
     pub max_updates: usize,
-    /// How long to wait for more updates after the first.
+    /// How long to wait for more updates after the first, where the batch before had more than one: at low load nobody
+    /// waits.
     pub linger: Duration,
     /// The longest that a transaction may take before it is tried again.
     pub commit_bound: Duration,

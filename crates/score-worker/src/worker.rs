@@ -1,11 +1,13 @@
 //! The loop: a batch is decided while the one before it is announced.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use common::clock::Clock;
 use common::ports::Delivery;
 use runtime::backoff::Backoff;
 use runtime::exit::causes;
+use runtime::queue_age::Age;
 use runtime::telemetry::{link_to, set_parent};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -15,6 +17,7 @@ use tracing::Instrument as _;
 use crate::announcer::{Announcer, seconds};
 use crate::batch::{Batch, DecidedBatch};
 use crate::committer::{Committer, Decided};
+use crate::in_hand::InHand;
 use crate::metrics::Metrics;
 use crate::projector::Projector;
 use crate::repairs::Repairs;
@@ -34,6 +37,7 @@ pub struct ScoreWorker {
     announcer: Announcer,
     projector: Projector,
     suspicion: Arc<Suspicion>,
+    in_hand: Arc<InHand>,
 }
 
 impl ScoreWorker {
@@ -68,7 +72,15 @@ impl ScoreWorker {
             clock,
             metrics,
             suspicion,
+            in_hand: Arc::default(),
         }
+    }
+
+    /// Tells how old the oldest update of the newest batch is; zero when there is no work.
+    #[must_use]
+    pub fn queue_age(&self) -> Age {
+        let (in_hand, clock) = (Arc::downgrade(&self.in_hand), Arc::clone(&self.clock));
+        Arc::new(move || in_hand.upgrade().map_or(Duration::ZERO, |in_hand| in_hand.age(clock.as_ref())))
     }
 
     /// Works until `stop`, then finishes what it has in hand and returns. Dropping the future at any point loses
@@ -87,15 +99,19 @@ impl ScoreWorker {
 
     async fn decide_batches(&self, decided: mpsc::Sender<DecidedBatch>, stop: &CancellationToken) {
         let mut backoff = Backoff::reconnect();
+        // Whoever comes alone is decided at once; only where updates come together is a moment for more worth its wait.
+        let mut linger = Duration::ZERO;
         loop {
             let received = tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
-                received = self.ports.source.receive(self.settings.max_updates, self.settings.linger) => received,
+                received = self.ports.source.receive(self.settings.max_updates, linger) => received,
             };
             match received {
                 Ok(deliveries) => {
                     backoff.reset();
+                    let alone = deliveries.iter().map(|delivery| delivery.updates.len()).sum::<usize>() <= 1;
+                    linger = if alone { Duration::ZERO } else { self.settings.linger };
                     let Some(batch) = self.decide(deliveries, stop).await else { return };
                     if decided.send(batch).await.is_err() {
                         return;
@@ -123,6 +139,7 @@ impl ScoreWorker {
             [update] => set_parent(&span, &update.trace),
             _ => updates.iter().take(LINKS_PER_SPAN).for_each(|update| link_to(&span, &update.trace)),
         }
+        self.in_hand.received(updates);
         let now = self.clock.now();
         for update in updates {
             self.metrics.queue_age_seconds.record(seconds(now.millis_since(update.accepted_at)), &[]);
@@ -131,6 +148,7 @@ impl ScoreWorker {
         let started = Instant::now();
         let applying = self.committer.decide(updates, stop).instrument(tracing::info_span!(parent: &span, "apply"));
         let Decided { applied, postponed } = applying.await?;
+        self.in_hand.decided(self.clock.now());
         runtime::failpoint::reached("committed");
         batch.leave_out(&postponed);
         self.metrics.apply_seconds.record(started.elapsed().as_secs_f64(), &[]);

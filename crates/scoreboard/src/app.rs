@@ -6,6 +6,7 @@
 use std::convert::Infallible;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::middleware::from_fn;
 use actix_web::{App, web};
@@ -22,6 +23,7 @@ use runtime::exit::{Exit, Failure, causes};
 use runtime::first_reading::FirstReading;
 use runtime::lifecycle::Lifecycle;
 use runtime::process::{bind, run_with_admin};
+use runtime::queue_age::{self, QueueAge};
 use runtime::settings::{Service, Settings};
 use runtime::telemetry::Metrics;
 use score_worker::{ScoreWorker, WorkerSettings};
@@ -91,7 +93,7 @@ impl ScoreboardApp {
         // Before anything is connected to.
         secrets::check(settings)?;
         // The data directory first: two first runs at once must not both make secrets for it.
-        let backends = Backends::open(settings, Arc::clone(&clock))?;
+        let mut backends = Backends::open(settings, Arc::clone(&clock))?;
         let own = Secrets::open(settings)?;
 
         let views = Arc::new(BoardViews::new(
@@ -142,8 +144,14 @@ impl ScoreboardApp {
             door.reload(secrets.gateway);
             service.reload(&secrets.auth).map_err(|error| Failure::new(Exit::Config, causes(&error)))
         })?;
+        queue_age::report("gateway", gateway.queue_age());
+        queue_age::report("score-worker", worker.queue_age());
+        let limit = Duration::from_secs(settings.submit.max_queue_age_s);
+        let ages = (gateway.queue_age(), worker.queue_age());
+        let queue_age = QueueAge::new(Arc::new(move || ages.0().max(ages.1())), limit);
         let inside =
             Inside { authority: auth.service(), queue: Arc::clone(&backends.queue), views: Arc::clone(&views), clock };
+        backends.dependencies.push(Arc::new(queue_age));
         Ok(Self { backends, lifecycle, metrics, listeners, auth, gateway, fanout, worker, views, inside })
     }
 
@@ -249,7 +257,7 @@ async fn serve_http(
         write_buffer: WRITE_BUFFER,
         arrival: ArrivalLimits::default(),
         half_closed: false,
-        direct_writes: true,
+        upgrades: true,
     };
     let server = serve(listener, options, move || {
         App::new()

@@ -127,20 +127,9 @@ impl Backends {
             events: Arc::new(rabbit.bus()),
             pending: Arc::new(RedisPendingMarks::new(redis.clone())),
             guard: Arc::new(RedisGuard::new(redis.clone(), clock)),
-            dependencies: vec![servers.database(), servers.cache(), servers.broker()],
+            dependencies: vec![servers.database(), servers.cache(), servers.broker(), servers.queue_depth()],
             stands_on: StandsOn::Servers(Arc::new(servers)),
         })
-    }
-
-    /// Whether everything that the backends stand on is there, for a command that cannot wait.
-    ///
-    /// # Errors
-    /// [`Exit::Unavailable`] naming the first that is not, its setting and the next step.
-    pub async fn require_all(&self) -> Result<(), Failure> {
-        for dependency in &self.dependencies {
-            must_answer(&**dependency).await?;
-        }
-        Ok(())
     }
 
     /// Finishes the work that the backends accepted and lets go of them. The services have ended before.

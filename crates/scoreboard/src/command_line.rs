@@ -60,7 +60,9 @@ enum Command {
     Submit(SubmitArgs),
     /// Follows a board of a running server over its WebSocket
     Watch(WatchArgs),
-    /// Compares every projection with the truth; exit code 1 when they differ
+    /// Compares every projection with the truth, and what running nodes show; exit code 1 when they differ
+    ///
+    /// Works beside running servers, and while updates run. A node may be behind for two seconds.
     Verify(VerifyArgs),
     /// Builds the ranks in Redis anew from the truth and swaps them in, while everything runs
     RebuildRanks(RebuildRanksArgs),
@@ -208,6 +210,9 @@ pub(crate) struct VerifyArgs {
     /// Only this board; all of them when left out
     #[arg(long)]
     pub(crate) board: Option<String>,
+    /// A running gateway, fan-out or all-in-one whose boards are compared too; may be repeated
+    #[arg(long = "node", value_name = "URL")]
+    pub(crate) nodes: Vec<String>,
 }
 
 #[derive(Debug, Args)]

@@ -7,6 +7,7 @@ use crate::clock::Timestamp;
 use crate::ids::{ActionId, BoardId, SubmissionId, UserId};
 use crate::receipt::Receipt;
 use crate::score_update::ScoreUpdate;
+use crate::state::Version;
 
 /// The most rows that are told at once.
 pub const AUDIT_LIMIT: usize = 10_000;
@@ -49,10 +50,25 @@ impl AuditRow {
     }
 }
 
+/// A user whose line is not what the ledger's applied actions come to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Deviation {
+    /// Who.
+    pub user: UserId,
+    /// The score (`None` for a tombstone) and the version that it was reached at. `None`: no line at all.
+    pub held: Option<(Option<i64>, Version)>,
+    /// The points of the user's applied actions, and the newest of their versions. `None`: no applied action.
+    pub ledger: Option<(i128, Version)>,
+}
+
 /// The audit side of the ledger.
 #[async_trait]
 pub trait Audit: Send + Sync {
     /// The newest rows that fit the query, oldest first. An action without its user is looked for in the whole ledger:
     /// slow.
     async fn story(&self, query: &AuditQuery) -> Result<Vec<AuditRow>, StoreError>;
+
+    /// Up to `limit` users of a board whose score or version is not what their applied actions come to, by user, all of
+    /// one snapshot. Slow: reads the whole board.
+    async fn deviations(&self, board: &BoardId, limit: usize) -> Result<Vec<Deviation>, StoreError>;
 }

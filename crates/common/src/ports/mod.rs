@@ -19,7 +19,7 @@ mod reviews;
 mod truth;
 
 pub use accounts::{AccountCreated, Accounts, SESSIONS_LISTED};
-pub use audit::{AUDIT_LIMIT, Audit, AuditQuery, AuditRow};
+pub use audit::{AUDIT_LIMIT, Audit, AuditQuery, AuditRow, Deviation};
 pub use authority::{Authority, VerificationKey};
 pub use board_rules::BoardRules;
 pub use dead_letters::{DeadContent, DeadLetter, DeadLetters};

@@ -5,12 +5,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use common::board::Proof;
 use common::ids::{ActionId, ActionType, BoardId, IdempotencyKey, SubmissionId, UserId};
-use common::ports::{AUDIT_LIMIT, Audit, AuditQuery, AuditRow, StoreError};
+use common::ports::{AUDIT_LIMIT, Audit, AuditQuery, AuditRow, Deviation, StoreError};
 use common::score_update::{AddressHash, ContentHash, ScoreUpdate, TraceContext};
+use common::state::Version;
 use tokio_postgres::Row;
 
 use super::error::unreadable;
 use super::lease::{Lease, Params};
+use super::truth::sum;
 use super::values::{column, parsed, receipt, time};
 use super::{PgStore, statements};
 
@@ -27,7 +29,7 @@ impl Audit for PgStore {
             (Some(user), action) => self.rows(statements::AUDIT_USER, &[&user.0, &board, &action, &limit]).await?,
             (None, Some(action)) => {
                 let lease = self.lease().await?.with_patience(SEARCH_PATIENCE);
-                self.counted(search(lease, &[&action, &board, &limit]).await)?
+                self.counted(search(lease, statements::AUDIT_ACTION, &[&action, &board, &limit]).await)?
             }
             (None, None) => Vec::new(),
         };
@@ -35,17 +37,37 @@ impl Audit for PgStore {
         story.reverse();
         Ok(story)
     }
+
+    async fn deviations(&self, board: &BoardId, limit: usize) -> Result<Vec<Deviation>, StoreError> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let lease = self.lease().await?.with_patience(SEARCH_PATIENCE);
+        let rows = self.counted(search(lease, statements::DEVIATIONS, &[&board.as_str(), &limit]).await)?;
+        rows.iter().map(deviation).collect()
+    }
+}
+
+fn deviation(row: &Row) -> Result<Deviation, StoreError> {
+    let version = |index: usize| -> Result<Option<Version>, StoreError> {
+        let version = column::<Option<i64>>(row, index)?.map(u64::try_from).transpose();
+        Ok(version.map_err(|error| unreadable(error.into()))?.map(Version))
+    };
+    let score = column::<Option<i64>>(row, 1)?;
+    let ledger = match version(3)? {
+        Some(version) => Some((sum(row, 4)?, version)),
+        None => None,
+    };
+    Ok(Deviation { user: UserId(column(row, 0)?), held: version(2)?.map(|version| (score, version)), ledger })
 }
 
 /// Reads the whole ledger: has time of its own, and sequential scans back.
-async fn search(lease: Lease, params: &Params<'_>) -> Result<Vec<Row>, StoreError> {
+async fn search(lease: Lease, statement: &'static str, params: &Params<'_>) -> Result<Vec<Row>, StoreError> {
     lease.transaction_begins();
     let begin = format!(
         "BEGIN READ ONLY; SET LOCAL enable_seqscan = on; SET LOCAL statement_timeout = {}",
         SEARCH_PATIENCE.as_millis()
     );
     lease.exchange(lease.client()?.batch_execute(&begin)).await?;
-    let rows = lease.query(statements::AUDIT_ACTION, params).await?;
+    let rows = lease.query(statement, params).await?;
     lease.exchange(lease.client()?.batch_execute("COMMIT")).await?;
     lease.transaction_ended();
     Ok(rows)

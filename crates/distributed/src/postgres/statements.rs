@@ -216,6 +216,19 @@ statements! {
         WHERE b.board = $1
         ORDER BY s.version";
 
+    /// Rows by user, tombstones too, after a user or from the first one; one row without a user when there are none.
+    ROWS_BY_USER = "
+        SELECT b.epoch, b.version, s.user_id, u.username, s.score, s.version, s.updated_at
+        FROM boards AS b
+        LEFT JOIN LATERAL (
+            SELECT user_id, score, version, updated_at FROM scores
+            WHERE board = $1 AND user_id > coalesce($2::uuid, '00000000-0000-0000-0000-000000000000')
+            ORDER BY user_id LIMIT $3
+        ) AS s ON true
+        LEFT JOIN users AS u ON u.user_id = s.user_id
+        WHERE b.board = $1
+        ORDER BY s.user_id";
+
     /// A user's action: the applied row, else what a review or the quarantine says, else the last refusal.
     RECEIPT = "
         SELECT outcome, action_id, board, action_type, points, score_after, version, decided_at FROM (
@@ -242,6 +255,17 @@ statements! {
             (SELECT coalesce(sum(points), 0)::text FROM actions WHERE board = b.board AND version IS NOT NULL),
             (SELECT count(*) FROM actions WHERE board = b.board AND version IS NOT NULL)
         FROM boards AS b WHERE b.board = $1";
+
+    /// Lines that are not what the ledger's applied actions come to: the sum of their points, at the newest version.
+    DEVIATIONS = "
+        SELECT user_id, s.score, s.version, l.version, l.points::text
+        FROM (SELECT user_id, score, version FROM scores WHERE board = $1) AS s
+        FULL JOIN (
+            SELECT user_id, sum(points) AS points, max(version) AS version
+            FROM actions WHERE board = $1 AND version IS NOT NULL GROUP BY user_id
+        ) AS l USING (user_id)
+        WHERE s.version IS DISTINCT FROM l.version OR s.score IS DISTINCT FROM l.points
+        ORDER BY user_id LIMIT $2";
 
     // ---- the ledger as an audit, and the quarantine -----------------------------------------------------------------
 

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
+use async_trait::async_trait;
+use common::ports::Dependency;
 use lapin::options::QueueDeclareOptions;
 use lapin::types::{FieldTable, ShortString};
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -92,6 +94,31 @@ impl Depth {
                 tracing::info!(messages, "the queue of updates is short enough; updates are taken again");
             }
         }
+    }
+}
+
+/// The check `queue_depth`: not ready while more waits than may. It is no fault of the broker's, so it has a name of its
+/// own.
+pub struct RabbitQueueDepth(Arc<Depth>);
+
+impl RabbitQueueDepth {
+    pub(super) const fn new(depth: Arc<Depth>) -> Self {
+        Self(depth)
+    }
+}
+
+#[async_trait]
+impl Dependency for RabbitQueueDepth {
+    fn name(&self) -> &'static str {
+        "queue_depth"
+    }
+
+    fn setting(&self) -> &'static str {
+        "SCOREBOARD__SUBMIT__MAX_QUEUED"
+    }
+
+    async fn check(&self) -> Result<(), String> {
+        self.0.admit().map_err(|error| error.to_string())
     }
 }
 

@@ -19,9 +19,6 @@ use tokio::time::Instant;
 
 use super::error::RabbitError;
 
-/// Messages outstanding at once. More only adds latency.
-pub(super) const WINDOW: usize = 100;
-
 /// Without a single confirm for so long, although not blocked, the connection is given up.
 pub(super) const STUCK_AFTER: Duration = Duration::from_secs(5);
 
@@ -57,8 +54,8 @@ impl<T: Send + 'static> ConfirmWindow<T> {
         Self { pending: FuturesUnordered::new(), returned: HashSet::new(), last_progress: Instant::now() }
     }
 
-    pub(super) fn is_full(&self) -> bool {
-        self.pending.len() >= WINDOW
+    pub(super) fn len(&self) -> usize {
+        self.pending.len()
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -22,7 +22,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::error::RabbitError;
-use super::metrics::Metrics;
+use super::metrics::{Metrics, TOPOLOGY_NOTICED_BY};
 use super::settings::RabbitSettings;
 use super::topology::{self, Names};
 
@@ -260,7 +260,7 @@ impl Supervisor {
         }
         self.metrics.connected(self.role, false);
         self.metrics.blocked(self.role, false);
-        if let Some(kind @ ("unroutable" | "consumer_ended")) = session.kind.get().copied() {
+        if let Some(kind) = session.kind.get().copied().filter(|kind| TOPOLOGY_NOTICED_BY.contains(kind)) {
             self.metrics.topology_repaired(kind);
         }
         self.report_down(session.reason.get().map_or("closed", String::as_str));

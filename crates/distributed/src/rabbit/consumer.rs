@@ -1,12 +1,9 @@
 //! Takes deliveries from the broker, sorts out the damaged ones and hands the others to the source.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use common::clock::Clock;
 use common::ids::SubmissionId;
 use common::ports::{Delivery, DeliveryTag};
-use common::score_update::ScoreUpdate;
 use futures_util::StreamExt as _;
 use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::{FieldTable, ShortString};
@@ -23,7 +20,6 @@ use super::dead_letter::DeadLetters;
 use super::deliveries::{Arrived, Life, Open, ReplyAddress};
 use super::error::RabbitError;
 use super::message::{self, Failures, UPDATES_TYPE};
-use super::metrics::Metrics;
 
 /// What the source works with.
 pub(super) struct Intake {
@@ -37,8 +33,6 @@ struct Consuming {
     queue: ShortString,
     prefetch: u16,
     dead_letters: DeadLetters,
-    clock: Arc<dyn Clock>,
-    metrics: Arc<Metrics>,
     tasks: TaskTracker,
     deliveries: mpsc::Sender<Delivery>,
     current: Arc<Mutex<Option<Arc<Life>>>>,
@@ -55,8 +49,6 @@ impl Intake {
             queue: core.names.updates.clone(),
             prefetch,
             dead_letters,
-            clock: Arc::clone(&core.clock),
-            metrics: Arc::clone(&core.metrics),
             tasks: core.tasks.clone(),
             deliveries: sender,
             current: Arc::clone(&current),
@@ -120,7 +112,6 @@ impl Consuming {
         life.open.insert(tag.tag, Arrived { reply: reply_address(&arrived), retried: retried(&arrived, &content) });
         match content {
             Ok(DecodedBatch { updates, damaged }) if damaged.is_empty() => {
-                self.measure_age(&updates);
                 self.hand_over(Delivery { tag, updates }, life).await;
             }
             damaged => {
@@ -188,13 +179,6 @@ impl Consuming {
         let reason = reason.to_string();
         let letters = &self.dead_letters;
         insist(|| letters.put_damaged_update(update, &arrived.properties, &reason)).await;
-    }
-
-    fn measure_age(&self, updates: &[ScoreUpdate]) {
-        if let Some(oldest) = updates.iter().map(|update| update.accepted_at).min() {
-            let millis = self.clock.now().millis_since(oldest);
-            self.metrics.received(Duration::from_millis(u64::try_from(millis).unwrap_or(0)));
-        }
     }
 }
 

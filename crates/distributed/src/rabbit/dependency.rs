@@ -52,8 +52,7 @@ impl RabbitDependency {
             body: Vec::new(),
             properties: message::properties(PROBE_TYPE, Lasting::Transient, self.core.clock.now()),
         };
-        self.publisher.publish(outgoing, until.saturating_duration_since(Instant::now())).await?;
-        self.core.depth.admit()
+        self.publisher.publish(outgoing, until.saturating_duration_since(Instant::now())).await
     }
 }
 

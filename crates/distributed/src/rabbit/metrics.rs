@@ -9,6 +9,11 @@ use super::error::RabbitError;
 
 const SECONDS: [f64; 13] = [0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
 
+/// The kinds of [`RabbitError`] that a missing queue of ours shows itself by.
+pub(super) const TOPOLOGY_NOTICED_BY: [&str; 2] = ["unroutable", "consumer_ended"];
+
+const DEAD_LETTERED_BECAUSE: [&str; 3] = ["refused", "damaged_update", "damaged_message"];
+
 /// Instruments of the RabbitMQ adapter.
 pub(super) struct Metrics {
     connected: Gauge<u64>,
@@ -16,7 +21,6 @@ pub(super) struct Metrics {
     confirm_seconds: Histogram<f64>,
     message_updates: Histogram<u64>,
     submit_failures: Counter<u64>,
-    age_seconds: Histogram<f64>,
     dead_letters: Counter<u64>,
     postponed: Counter<u64>,
     topology_repairs: Counter<u64>,
@@ -27,7 +31,7 @@ pub(super) struct Metrics {
 impl Metrics {
     pub(super) fn new() -> Self {
         let meter = global::meter("scoreboard");
-        Self {
+        let metrics = Self {
             connected: meter
                 .u64_gauge("scoreboard_queue_connected")
                 .with_description("Whether the connection to RabbitMQ is up, by its role")
@@ -50,11 +54,6 @@ impl Metrics {
                 .u64_counter("scoreboard_queue_submit_failures")
                 .with_description("Updates that were not taken, by what was wrong")
                 .build(),
-            age_seconds: meter
-                .f64_histogram("scoreboard_queue_age_seconds")
-                .with_description("Age of the oldest update of a message when the worker receives it")
-                .with_boundaries(SECONDS.into_iter().chain([60.0, 600.0]).collect::<Vec<_>>())
-                .build(),
             dead_letters: meter
                 .u64_counter("scoreboard_queue_dead_letters")
                 .with_description("Messages set aside for a person, by why")
@@ -75,7 +74,15 @@ impl Metrics {
                 .u64_counter("scoreboard_queue_event_gaps")
                 .with_description("Times that events may have been missed, by why")
                 .build(),
+        };
+        // There from the start: whoever is alarmed by a step from nothing to one would miss the first.
+        for noticed_by in TOPOLOGY_NOTICED_BY {
+            metrics.topology_repairs.add(0, &[KeyValue::new("noticed_by", noticed_by)]);
         }
+        for why in DEAD_LETTERED_BECAUSE {
+            metrics.dead_letters.add(0, &[KeyValue::new("why", why)]);
+        }
+        metrics
     }
 
     pub(super) fn connected(&self, role: &'static str, connected: bool) {
@@ -96,10 +103,6 @@ impl Metrics {
 
     pub(super) fn submit_failed(&self, error: &RabbitError) {
         self.submit_failures.add(1, &[KeyValue::new("kind", error.kind())]);
-    }
-
-    pub(super) fn received(&self, oldest: Duration) {
-        self.age_seconds.record(oldest.as_secs_f64(), &[]);
     }
 
     pub(super) fn dead_lettered(&self, why: &'static str) {

@@ -39,6 +39,7 @@ mod settings;
 mod source;
 mod topology;
 
+pub use backpressure::RabbitQueueDepth;
 pub use bus::RabbitBus;
 pub use dead_letter_office::RabbitDeadLetters;
 pub use dependency::RabbitDependency;
@@ -123,6 +124,12 @@ impl Rabbit {
     #[must_use]
     pub fn dependency(&self) -> RabbitDependency {
         RabbitDependency::new(Arc::clone(&self.core))
+    }
+
+    /// The length of the queue of updates as readiness sees it, where [`Self::queue`] is in use.
+    #[must_use]
+    pub fn queue_depth(&self) -> RabbitQueueDepth {
+        RabbitQueueDepth::new(Arc::clone(&self.core.depth))
     }
 
     /// Ends everything: what is unsettled goes back to the queue, what is unconfirmed fails. Call it when the services

@@ -29,6 +29,9 @@ pub(super) trait Feed: Send {
     /// Whether the messages ask for direct replies.
     const REPLIES: bool;
 
+    /// Messages outstanding at once; what comes meanwhile waits for a confirm.
+    const WINDOW: usize;
+
     /// The next message. `None`: there will be none. Cancel-safe.
     fn next(&mut self) -> impl Future<Output = Option<(Outgoing, Self::Token)>> + Send;
 
@@ -88,7 +91,7 @@ async fn serve<F: Feed>(session: &Session, feed: &mut F) -> Result<(), RabbitErr
                 }
             }
             reply = next_reply(&mut replies) => feed.replied(&reply?),
-            next = feed.next(), if !window.is_full() => match next {
+            next = feed.next(), if window.len() < F::WINDOW => match next {
                 Some((message, token)) => window.publish(&channel, message, token),
                 None => return Ok(()),
             },
@@ -126,6 +129,7 @@ struct Jobs(mpsc::Receiver<Job>);
 impl Feed for Jobs {
     type Token = oneshot::Sender<Result<(), RabbitError>>;
     const REPLIES: bool = false;
+    const WINDOW: usize = 100;
 
     async fn next(&mut self) -> Option<(Outgoing, Self::Token)> {
         loop {

@@ -66,8 +66,7 @@ impl RabbitSettings {
         self
     }
 
-    /// The most messages that may wait in the queue of updates (100,000 unless set); above it gateways take no more and are
-    /// not ready.
+    /// The most messages that may wait in the queue of updates (100,000 unless set); above it gateways take no more.
     #[must_use]
     pub const fn with_max_queued(mut self, messages: u32) -> Self {
         self.max_queued = messages;

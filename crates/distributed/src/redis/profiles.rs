@@ -33,6 +33,14 @@ impl RedisProfiles {
         Self { link, behind }
     }
 
+    /// The names that Redis holds of `users`, and no others: nothing is asked of the store behind, and nothing is kept.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn held(&self, users: &[UserId]) -> Result<HashMap<UserId, Arc<str>>, StoreError> {
+        Ok(self.known(users).await?)
+    }
+
     async fn known(&self, users: &[UserId]) -> Result<HashMap<UserId, Arc<str>>, RedisFailure> {
         let mut known = HashMap::with_capacity(users.len());
         for chunk in users.chunks(MAX_PIPELINE_USERS) {

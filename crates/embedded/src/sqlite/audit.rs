@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use common::ids::{ActionId, BoardId};
-use common::ports::{AUDIT_LIMIT, Audit, AuditQuery, AuditRow, StoreError};
+use common::ports::{AUDIT_LIMIT, Audit, AuditQuery, AuditRow, Deviation, StoreError};
 use common::score_update::{ScoreUpdate, TraceContext};
 use rusqlite::{Connection, Row, params};
 
@@ -24,6 +24,33 @@ impl Audit for SqliteStore {
         let query = query.clone();
         self.readers.run(move |connection| story(connection, &query)).await
     }
+
+    async fn deviations(&self, board: &BoardId, limit: usize) -> Result<Vec<Deviation>, StoreError> {
+        let board = board.clone();
+        self.readers.run(move |connection| deviations(connection, &board, limit)).await
+    }
+}
+
+fn deviations(connection: &Connection, board: &BoardId, limit: usize) -> Result<Vec<Deviation>, Failure> {
+    // Sums of high and low halves: actions that are missing can leave a sum that 64 bits do not hold.
+    let mut statement = connection.prepare_cached(
+        "SELECT coalesce(s.user, l.user), s.score, s.version, l.version, l.high, l.low
+         FROM (SELECT user, score, version FROM scores WHERE board = ?1) AS s
+         FULL JOIN (SELECT user, max(version) AS version, sum(points >> 32) AS high, sum(points & 4294967295) AS low
+                    FROM actions WHERE board = ?1 AND version IS NOT NULL GROUP BY user) AS l ON l.user = s.user
+         WHERE s.version IS NOT l.version OR s.score IS NOT (l.high << 32) + l.low
+         ORDER BY 1 LIMIT ?2",
+    )?;
+    let found = statement.query_and_then(params![board.as_str(), columns::limit(limit)], |row| {
+        let held = columns::optional_version(row, 2)?;
+        let ledger = columns::optional_version(row, 3)?;
+        Ok(Deviation {
+            user: columns::user(row, 0)?,
+            held: held.map(|version| Ok::<_, Failure>((row.get(1)?, version))).transpose()?,
+            ledger: ledger.map(|version| Ok::<_, Failure>((columns::wide_sum(row, 4, 5)?, version))).transpose()?,
+        })
+    })?;
+    found.collect()
 }
 
 /// Walks back from the newest row.

@@ -1,5 +1,6 @@
 //! What can be asked for on the command line.
 
+pub(crate) mod alone;
 pub(crate) mod broadcast;
 pub(crate) mod fill;
 pub(crate) mod profile;

@@ -1,18 +1,13 @@
 //! `loadtest run --profile`: standard mixes of updates, reads and watchers.
 
-use std::time::Duration;
-
 use clap::{Args, ValueEnum};
 
 use super::reads::{self, ReadsArgs};
 use super::updates::{UpdatesArgs, with_mix};
-use super::watch::{SocketArgs, observe, watch_plan};
 use crate::failure::Failure;
 use crate::reads::ReadPlan;
 use crate::report::Report;
-use crate::target::Target;
 use crate::updates::schedule::Mix;
-use crate::watch::run::RunPlan;
 
 /// A standard mix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -35,15 +30,12 @@ pub(crate) struct RunArgs {
     /// The mix
     #[arg(long)]
     profile: Profile,
-    /// Where the stream is, if elsewhere than the rest
-    #[arg(long)]
-    stream_url: Option<String>,
-    /// Sockets of `celebrity`
-    #[arg(long, default_value_t = 500)]
-    sockets: usize,
     #[command(flatten)]
     updates: UpdatesArgs,
 }
+
+/// Sockets of a celebrity, where nothing else is asked for.
+const WATCHERS: usize = 500;
 
 /// Updates beside reads and watchers, per second, where nothing else is asked for.
 const BESIDE_PER_SECOND: f64 = 100.0;
@@ -53,9 +45,11 @@ pub(crate) async fn command(args: RunArgs) -> Result<Report, Failure> {
     match args.profile {
         Profile::WriteHeavy => with_mix(&updates, Mix::Even).await,
         Profile::HotUser => with_mix(&updates, Mix::Hot).await,
-        Profile::ManyBoards if updates.boards.len() < 2 => {
-            Err(Failure::Usage("--board must be given at least twice; `scoreboard board create` makes boards".into()))
-        }
+        Profile::ManyBoards if updates.boards.len() < 2 => Err(Failure::Usage(
+            "--board must be given at least twice; `scoreboard board create NAME` makes boards, and `scoreboard board \
+                 action-type set NAME default --proof session --min 1 --max 1000 --daily-cap 1000000` lets players play"
+                .into(),
+        )),
         Profile::ManyBoards => with_mix(&updates, Mix::Even).await,
         Profile::ReadHeavy => {
             updates.rate = updates.rate.or(Some(BESIDE_PER_SECOND));
@@ -69,11 +63,8 @@ pub(crate) async fn command(args: RunArgs) -> Result<Report, Failure> {
         }
         Profile::Celebrity => {
             updates.rate = updates.rate.or(Some(BESIDE_PER_SECOND));
-            let watching = watch_beside(&args, &updates)?;
-            let (written, watched) = tokio::join!(with_mix(&updates, Mix::Celebrity), observe("watchers", watching));
-            let mut report = written?;
-            report.nest("watchers", watched?.0);
-            Ok(report)
+            updates.sockets = updates.sockets.or(Some(WATCHERS));
+            with_mix(&updates, Mix::Celebrity).await
         }
     }
 }
@@ -89,28 +80,5 @@ fn read_plan(updates: &UpdatesArgs) -> Result<ReadPlan, Failure> {
         floor: false,
         rounds: 1,
         server_pids: Vec::new(),
-    })
-}
-
-/// The updates start when the players are there, so watchers measure what is left of the time.
-fn watch_beside(args: &RunArgs, updates: &UpdatesArgs) -> Result<RunPlan, Failure> {
-    let url = args.stream_url.as_deref().unwrap_or(&updates.url);
-    let sockets = SocketArgs {
-        sockets: args.sockets,
-        ramp: 2_000,
-        per_address: 100,
-        seconds: updates.seconds,
-        protocol: "v1".to_owned(),
-        quiet: true,
-    };
-    let board = updates.boards.first().map_or("global", String::as_str);
-    Ok(RunPlan {
-        watch: watch_plan(&sockets, Target::parse(url)?, board, 10),
-        duration: Duration::from_secs(updates.seconds),
-        stalled_duration: Duration::ZERO,
-        server_pids: updates.server_pids.clone(),
-        load: None,
-        truth: Some(Target::parse(&updates.url)?),
-        quiet: true,
     })
 }

@@ -17,6 +17,10 @@ use crate::updates::conservation::Conservation;
 use crate::updates::load::{self, LoadPlan, LoadResult, LoadState};
 use crate::updates::players;
 use crate::updates::schedule::{Mix, Schedule};
+use crate::watch::beside::Audience;
+
+/// Enough to see every frame there is; what they are sent is part of the load.
+const SOCKETS: usize = 5;
 
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -47,6 +51,13 @@ pub(crate) struct UpdatesArgs {
     /// With an Idempotency-Key, and repeated after every failure until an answer tells
     #[arg(long)]
     pub(crate) keys: bool,
+    /// Sockets that watch the boards meanwhile, at least one for each; every frame is checked, and at the end each has to
+    /// show what its board shows (5 unless given)
+    #[arg(long)]
+    pub(crate) sockets: Option<usize>,
+    /// Where the stream is, if elsewhere than the rest
+    #[arg(long)]
+    pub(crate) stream_url: Option<String>,
     /// A process of the server, for CPU and memory; can be repeated
     #[arg(long = "server-pid")]
     pub(crate) server_pids: Vec<u32>,
@@ -83,6 +94,10 @@ pub(crate) async fn with_mix(args: &UpdatesArgs, mix: Mix) -> Result<Report, Fai
         keys: args.keys,
         remember: false,
     };
+    let stream = Target::parse(args.stream_url.as_deref().unwrap_or(&args.url))?;
+    let sockets = args.sockets.unwrap_or(SOCKETS);
+    let mut audience = Audience::invite(sockets, &stream, &target, &args.boards, args.quiet).await?;
+    let watching = audience.open().await?;
     let server_before = process_figures::of_all(&args.server_pids)?;
     let mut result = drive(plan, &mut progress).await?;
     let server_after = process_figures::of_all(&args.server_pids).unwrap_or(server_before);
@@ -97,6 +112,7 @@ pub(crate) async fn with_mix(args: &UpdatesArgs, mix: Mix) -> Result<Report, Fai
     };
     let at_once = result.promises.committed;
     conservation.check(&mut result.promises, &mut report).await?;
+    watching.finish(&mut report).await?;
     tell(&mut report, &result, at_once);
     if !args.server_pids.is_empty() && result.promises.committed > 0 {
         let cpu = server_after.cpu.saturating_sub(server_before.cpu);
@@ -140,6 +156,9 @@ fn tell(report: &mut Report, result: &LoadResult, at_once: u64) {
     report.only_json("committedPerSecond", rate);
     let outcomes: Vec<_> = result.outcomes.iter().map(|(code, count)| format!("{code}: {count}")).collect();
     report.line("outcomes", "answers", outcomes.join(", "), json!(result.outcomes));
+    for (code, count) in result.outcomes.iter().filter(|(code, _)| is_refusal(code)) {
+        report.problem(format!("{count} updates were refused, so the load is not what was asked for: {code}"));
+    }
     report.number("repeats", "repeats with the same key", result.repeats);
     for (key, label, durations) in [
         ("committedMs", "intended start → 200", &result.committed),
@@ -151,4 +170,10 @@ fn tell(report: &mut Report, result: &LoadResult, at_once: u64) {
     if committed == 0 {
         report.problem("nothing was committed");
     }
+}
+
+/// Whether an answer says that the server will never take such an update. What is said of a repeat or of one under way (409)
+/// is none.
+fn is_refusal(code: &str) -> bool {
+    code.starts_with('4') && !code.starts_with("409")
 }

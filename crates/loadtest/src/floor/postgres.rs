@@ -20,19 +20,22 @@ use crate::watch::plan::us;
 pub(crate) struct PostgresArgs {
     /// The database
     #[arg(long, env = "SCOREBOARD__DATABASE__URL")]
-    database_url: String,
+    pub(crate) database_url: String,
     /// Rows of a transaction
     #[arg(long, default_value_t = 100)]
-    batch: usize,
+    pub(crate) batch: usize,
     /// Connections that commit at once
     #[arg(long, default_value_t = 1)]
-    connections: usize,
+    pub(crate) connections: usize,
     /// Players whose scores move
     #[arg(long, default_value_t = 10_000)]
-    players: u32,
+    pub(crate) players: u32,
     /// Seconds
     #[arg(long, default_value_t = 5)]
-    seconds: u64,
+    pub(crate) seconds: u64,
+    /// No progress line
+    #[arg(long)]
+    pub(crate) quiet: bool,
 }
 
 const LEDGER: &str = "INSERT INTO ledger (user_id, submission, board, action_id, points, version) \
@@ -62,11 +65,26 @@ fn tables(schema: &str) -> String {
 }
 
 pub(crate) async fn command(args: PostgresArgs) -> Result<Report, Failure> {
+    let (rows, durations, elapsed) = measure(&args).await?;
+    let (batch, connections) = (args.batch, args.connections);
+    let mut report = Report::new(format!("floor: PostgreSQL, {connections} connection(s), batches of {batch}"));
+    let rate = rows as f64 / elapsed.as_secs_f64();
+    report.line("rowsPerSecond", "committed (ledger row + score)", format!("{rows}, {rate:.0}/s"), rate);
+    let summary = durations.summary();
+    report.line("commitMs", "transaction", summary.in_words(), json!(summary));
+    Ok(report)
+}
+
+/// How many rows were committed, each transaction, and the time of all.
+///
+/// # Errors
+/// [`Failure::Server`]
+pub(crate) async fn measure(args: &PostgresArgs) -> Result<(u64, Durations, Duration), Failure> {
     let told = |error: tokio_postgres::Error| Failure::server("PostgreSQL", causes(&error));
     let schema = format!("loadtest_floor_{}", hex::encode(rand::random::<[u8; 4]>()));
     let owner = connect(&args.database_url).await.map_err(told)?;
     owner.batch_execute(&tables(&schema)).await.map_err(told)?;
-    let committers = (0..args.connections.max(1)).map(|number| commit(&args, &schema, number));
+    let committers = (0..args.connections.max(1)).map(|number| commit(args, &schema, number));
     let began = Instant::now();
     let committed = try_join_all(committers).await;
     let elapsed = began.elapsed();
@@ -78,13 +96,7 @@ pub(crate) async fn command(args: PostgresArgs) -> Result<Report, Failure> {
         durations.add(&took);
     }
     dropped.map_err(told)?;
-    let (batch, connections) = (args.batch, args.connections);
-    let mut report = Report::new(format!("floor: PostgreSQL, {connections} connection(s), batches of {batch}"));
-    let rate = rows as f64 / elapsed.as_secs_f64();
-    report.line("rowsPerSecond", "committed (ledger row + score)", format!("{rows}, {rate:.0}/s"), rate);
-    let summary = durations.summary();
-    report.line("commitMs", "transaction", summary.in_words(), json!(summary));
-    Ok(report)
+    Ok((rows, durations, elapsed))
 }
 
 async fn connect(url: &str) -> Result<Client, tokio_postgres::Error> {
@@ -99,7 +111,7 @@ async fn commit(args: &PostgresArgs, schema: &str, number: usize) -> Result<(u64
     client.batch_execute(&format!("SET search_path = {schema}")).await?;
     let (ledger, scores) = (client.prepare(LEDGER).await?, client.prepare(SCORES).await?);
     let (began, limit) = (Instant::now(), Duration::from_secs(args.seconds));
-    let (mut rows, mut durations, mut progress) = (0, Durations::default(), Progress::new(number > 0));
+    let (mut rows, mut durations, mut progress) = (0, Durations::default(), Progress::new(args.quiet || number > 0));
     // Connections do not meet: each has its own players and versions.
     let (mut version, own) = ((number as i64) << 40, u128::from(args.players.max(1)));
     while began.elapsed() < limit {

@@ -25,33 +25,23 @@ const PERSISTENT: u8 = 2;
 pub(crate) struct RabbitArgs {
     /// The broker
     #[arg(long, env = "SCOREBOARD__AMQP__URL")]
-    amqp_url: String,
+    pub(crate) amqp_url: String,
     /// Messages that wait for their confirm at once
     #[arg(long, default_value_t = 100)]
-    window: usize,
+    pub(crate) window: usize,
     /// Bytes of a message; an update takes about 300
     #[arg(long, default_value_t = 300)]
-    bytes: usize,
+    pub(crate) bytes: usize,
     /// Seconds
     #[arg(long, default_value_t = 5)]
-    seconds: u64,
+    pub(crate) seconds: u64,
+    /// No progress line
+    #[arg(long)]
+    pub(crate) quiet: bool,
 }
 
 pub(crate) async fn command(args: RabbitArgs) -> Result<Report, Failure> {
-    let told = |error: lapin::Error| Failure::server("RabbitMQ", causes(&error));
-    let connection = Connection::connect(&args.amqp_url, ConnectionProperties::default()).await.map_err(told)?;
-    let channel = connection.create_channel().await.map_err(told)?;
-    let queue = ShortString::from(format!("loadtest.floor.{}", hex::encode(rand::random::<[u8; 4]>())));
-    let mut arguments = FieldTable::default();
-    arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
-    let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
-    channel.queue_declare(queue.clone(), options, arguments).await.map_err(told)?;
-    channel.confirm_select(ConfirmSelectOptions::default()).await.map_err(told)?;
-    let published = publish(&channel, &queue, &args).await;
-    // Whatever came before: the queue is nobody's but ours.
-    let deleted = channel.queue_delete(queue, QueueDeleteOptions::default()).await;
-    let (confirmed, durations, elapsed) = published.map_err(told)?;
-    deleted.map_err(told)?;
+    let (confirmed, durations, elapsed) = measure(&args).await?;
     let mut report = Report::new("floor: RabbitMQ, confirmed publishes to a quorum queue (persistent, mandatory)");
     let rate = confirmed as f64 / elapsed.as_secs_f64();
     report.line("confirmedPerSecond", "confirmed", format!("{confirmed}, {rate:.0}/s"), rate);
@@ -61,6 +51,28 @@ pub(crate) async fn command(args: RabbitArgs) -> Result<Report, Failure> {
     Ok(report)
 }
 
+/// How many were confirmed, each publish to its confirm, and the time of all.
+///
+/// # Errors
+/// [`Failure::Server`]
+pub(crate) async fn measure(args: &RabbitArgs) -> Result<(u64, Durations, Duration), Failure> {
+    let told = |error: lapin::Error| Failure::server("RabbitMQ", causes(&error));
+    let connection = Connection::connect(&args.amqp_url, ConnectionProperties::default()).await.map_err(told)?;
+    let channel = connection.create_channel().await.map_err(told)?;
+    let queue = ShortString::from(format!("loadtest.floor.{}", hex::encode(rand::random::<[u8; 4]>())));
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
+    let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+    channel.queue_declare(queue.clone(), options, arguments).await.map_err(told)?;
+    channel.confirm_select(ConfirmSelectOptions::default()).await.map_err(told)?;
+    let published = publish(&channel, &queue, args).await;
+    // Whatever came before: the queue is nobody's but ours.
+    let deleted = channel.queue_delete(queue, QueueDeleteOptions::default()).await;
+    let measured = published.map_err(told)?;
+    deleted.map_err(told)?;
+    Ok(measured)
+}
+
 async fn publish(
     channel: &Channel,
     queue: &ShortString,
@@ -68,7 +80,7 @@ async fn publish(
 ) -> lapin::Result<(u64, Durations, Duration)> {
     let (body, began, limit) = (vec![b'x'; args.bytes], Instant::now(), Duration::from_secs(args.seconds));
     let (mut pending, mut confirmed, mut durations) = (FuturesUnordered::new(), 0, Durations::default());
-    let mut progress = Progress::new(false);
+    let mut progress = Progress::new(args.quiet);
     loop {
         while began.elapsed() < limit && pending.len() < args.window.max(1) {
             let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };

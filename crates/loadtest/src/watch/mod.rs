@@ -1,6 +1,7 @@
 //! `loadtest watch`: thousands of sockets, every frame checked.
 
 pub(crate) mod arrivals;
+pub(crate) mod beside;
 mod engine;
 mod findings;
 mod known_frames;

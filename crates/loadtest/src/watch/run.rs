@@ -86,26 +86,32 @@ pub(crate) struct Observed {
 /// # Errors
 /// [`Failure`] when there is nothing to tell; what sockets saw is never a failure.
 pub(crate) async fn run(plan: &RunPlan) -> Result<Observed, Failure> {
-    let (shared, mut progress) = (Arc::new(Shared::new()), Progress::new(plan.quiet));
+    let mut progress = Progress::new(plan.quiet);
     let empty = process_figures::of_all(&plan.server_pids)?;
-    let (watch, seen) = (plan.watch.clone(), Arc::clone(&shared));
-    let thread = std::thread::Builder::new().name("sockets".to_owned());
-    let thread = thread.spawn(move || Engine::new(watch, seen)?.run()).map_err(Failure::system("no thread"))?;
-    let mut run = Run { plan, shared, progress: &mut progress, thread: Some(thread), load: None };
+    let mut run = Run::start(plan, &mut progress)?;
     let observed = run.phases(empty).await;
     run.end();
     observed
 }
 
-struct Run<'a> {
+/// Sockets at work.
+pub(super) struct Run<'a> {
     plan: &'a RunPlan,
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     progress: &'a mut Progress,
     thread: Option<JoinHandle<Result<Findings, Failure>>>,
     load: Option<(Arc<LoadState>, JoinHandle<LoadResult>)>,
 }
 
-impl Run<'_> {
+impl<'a> Run<'a> {
+    pub(super) fn start(plan: &'a RunPlan, progress: &'a mut Progress) -> Result<Self, Failure> {
+        let shared = Arc::new(Shared::new());
+        let (watch, seen) = (plan.watch.clone(), Arc::clone(&shared));
+        let thread = std::thread::Builder::new().name("sockets".to_owned());
+        let thread = thread.spawn(move || Engine::new(watch, seen)?.run()).map_err(Failure::system("no thread"))?;
+        Ok(Self { plan, shared, progress, thread: Some(thread), load: None })
+    }
+
     async fn phases(&mut self, empty: ProcessFigures) -> Result<Observed, Failure> {
         let (opened, open_took) = self.open().await?;
         let full = process_figures::of_all(&self.plan.server_pids)?;
@@ -140,7 +146,11 @@ impl Run<'_> {
         })
     }
 
-    async fn open(&mut self) -> Result<(u64, Duration), Failure> {
+    pub(super) const fn sockets(&self) -> u64 {
+        self.plan.watch.sockets as u64
+    }
+
+    pub(super) async fn open(&mut self) -> Result<(u64, Duration), Failure> {
         let watch = &self.plan.watch;
         let wanted = watch.sockets as u64;
         let needed = Duration::from_secs_f64(wanted as f64 / f64::from(watch.ramp_per_second.max(1)));
@@ -210,7 +220,7 @@ impl Run<'_> {
     }
 
     /// How many sockets do not show the truth when they have had their time.
-    async fn compare_with_truth(&mut self) -> Result<Option<u64>, Failure> {
+    pub(super) async fn compare_with_truth(&mut self) -> Result<Option<u64>, Failure> {
         let Some(target) = &self.plan.truth else { return Ok(None) };
         let watch = &self.plan.watch;
         let deadline = Instant::now() + SETTLE;
@@ -235,7 +245,7 @@ impl Run<'_> {
         }
     }
 
-    fn stop_engine(&mut self) -> Result<Findings, Failure> {
+    pub(super) fn stop_engine(&mut self) -> Result<Findings, Failure> {
         self.shared.stop.store(true, Relaxed);
         let Some(thread) = self.thread.take() else { return Ok(Findings::default()) };
         thread.join().map_err(|_| Failure::server("the sockets", "their thread panicked"))?

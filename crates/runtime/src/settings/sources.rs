@@ -32,6 +32,8 @@ pub(super) const KEYS: &[(&str, Option<&str>)] = &[
     ("limits.logins_per_account_per_minute", Some("10")),
     ("limits.caller_calls_per_minute", Some("60000")),
     ("submit.wait_ms", Some("1000")),
+    ("submit.max_queued", Some("100000")),
+    ("submit.max_queue_age_s", Some("30")),
     ("worker.max_batch", Some("500")),
     ("worker.linger_ms", Some("1")),
     ("worker.prefetch", Some("500")),

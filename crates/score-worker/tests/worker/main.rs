@@ -7,5 +7,6 @@ mod failures;
 mod faults;
 mod harness;
 mod killed;
+mod lingering;
 mod projections;
 mod source;

@@ -27,6 +27,8 @@ pub(crate) struct TestSource {
     pub(crate) postponed: Mutex<Vec<ScoreUpdate>>,
     /// How often an update may still be handed back.
     pub(crate) rounds_left: AtomicU64,
+    /// How long each look for work was ready to wait for more, in order.
+    pub(crate) lingers: Mutex<Vec<Duration>>,
     has_work: Notify,
     next_tag: AtomicU64,
 }
@@ -42,6 +44,7 @@ impl TestSource {
             dead_failures: AtomicU64::new(0),
             postponed: Mutex::default(),
             rounds_left: AtomicU64::new(100),
+            lingers: Mutex::default(),
             has_work: Notify::new(),
             next_tag: AtomicU64::new(0),
         }
@@ -88,7 +91,8 @@ impl TestSource {
 
 #[async_trait]
 impl UpdateSource for TestSource {
-    async fn receive(&self, max_updates: usize, _linger: Duration) -> Result<Vec<Delivery>, QueueError> {
+    async fn receive(&self, max_updates: usize, linger: Duration) -> Result<Vec<Delivery>, QueueError> {
+        self.lingers.lock().push(linger);
         loop {
             let has_work = self.has_work.notified();
             tokio::pin!(has_work);

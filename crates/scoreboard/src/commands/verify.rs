@@ -1,24 +1,25 @@
-//! `scoreboard verify`: every projection against the truth.
+//! `scoreboard verify`: every projection, and every node that is named, against the truth.
 
 use std::sync::Arc;
-use std::time::Duration;
 
+use common::clock::Clock;
 use common::ids::BoardId;
-use common::ports::{IndexState, StoreError};
+use common::ports::{Audit, Dependency, RankIndex, StoreError, Truth};
+use distributed::redis::{RedisProfiles, RedisRanks};
+use distributed::servers::Servers;
+use embedded::{MemoryRanks, SqliteStore};
 use runtime::clock::SystemClock;
 use runtime::exit::{Exit, Failure, causes};
 use runtime::settings::{Mode, Settings, Sources};
-use score_worker::{ScoreWorker, WorkerSettings};
 use serde_json::json;
-use tokio_util::sync::CancellationToken;
 
-use crate::backends::Backends;
+use crate::backends::{must_answer, not_opened};
 use crate::command_line::VerifyArgs;
 use crate::output::Output;
-use crate::verification::{BoardReport, compare};
+use crate::verification::{BoardReport, Compared, Node, Ranks, compare};
 
-/// How long the ranks of an embedded board may take to be filled: far above what a million players need.
-const FILL_LIMIT: Duration = Duration::from_secs(120);
+/// The name that the database knows these connections by.
+const PROCESS: &str = "scoreboard-verify";
 
 pub(crate) async fn run(sources: &Sources, args: VerifyArgs, output: Output) -> Result<Exit, Failure> {
     let settings = Settings::load(sources)?;
@@ -28,11 +29,12 @@ pub(crate) async fn run(sources: &Sources, args: VerifyArgs, output: Output) -> 
         .map(BoardId::parse)
         .transpose()
         .map_err(|error| Failure::new(Exit::Usage, format!("--board: {error}")))?;
-    let backends = Backends::open(&settings, Arc::new(SystemClock))?;
-    let reports = verify(&settings, &backends, wanted).await;
-    backends.close().await;
+    let nodes: Vec<Node> = args.nodes.iter().map(|url| Node::new(url)).collect::<Result<_, _>>()?;
+    let stands_on = StandsOn::open(&settings).await?;
+    let reports = verify(&stands_on, &nodes, wanted).await;
+    stands_on.close().await;
     let reports = reports?;
-    let equal = reports.iter().all(|report| report.differences.is_empty());
+    let equal = reports.iter().all(BoardReport::is_equal);
     let boards: Vec<_> = reports.iter().map(as_json).collect();
     output.print(&json!({"equal": equal, "boards": boards}), || {
         reports.iter().map(in_words).collect::<Vec<_>>().join("\n")
@@ -40,56 +42,73 @@ pub(crate) async fn run(sources: &Sources, args: VerifyArgs, output: Output) -> 
     Ok(if equal { Exit::Success } else { Exit::Different })
 }
 
-async fn verify(
-    settings: &Settings,
-    backends: &Backends,
-    wanted: Option<BoardId>,
-) -> Result<Vec<BoardReport>, Failure> {
-    backends.require_all().await?;
-    let heads = backends.truth.heads().await.map_err(|error| failed(&error))?;
-    let boards: Vec<_> = match wanted {
-        Some(board) => vec![board],
-        None => heads.into_iter().map(|head| head.board).collect(),
-    };
-    if settings.mode()? == Mode::Embedded {
-        fill_memory(settings, backends, &boards).await?;
-    }
-    let mut reports = Vec::new();
-    for board in boards {
-        let report = compare(backends.truth.as_ref(), backends.ranks.as_ref(), &board).await;
-        reports.push(
-            report
-                .map_err(|error| failed(&error))?
-                .ok_or_else(|| Failure::new(Exit::Usage, format!("--board: there is no board {board}")))?,
-        );
-    }
-    Ok(reports)
+/// What is compared, also beside a server that serves from it.
+struct StandsOn {
+    truth: Arc<dyn Truth>,
+    audit: Arc<dyn Audit>,
+    ranks: Box<dyn RankIndex>,
+    details: Option<RedisProfiles>,
+    /// `None`: embedded. Ranks in memory end with their process: those of a running one are compared where it is named as
+    /// a node.
+    servers: Option<Servers>,
 }
 
-/// Ranks in memory end with their process: here they are filled from the truth by the worker's own code.
-async fn fill_memory(settings: &Settings, backends: &Backends, boards: &[BoardId]) -> Result<(), Failure> {
-    let worker =
-        ScoreWorker::new(backends.worker_ports(), WorkerSettings::from(&settings.worker), Arc::new(SystemClock));
-    let filled = async {
-        loop {
-            let mut missing = false;
-            for board in boards {
-                let state = backends.ranks.state(board).await.map_err(|error| failed(&error))?;
-                missing |= !matches!(state, IndexState::At(_));
+impl StandsOn {
+    async fn open(settings: &Settings) -> Result<Self, Failure> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        match settings.mode()? {
+            Mode::Embedded => {
+                let store = Arc::new(SqliteStore::open(&settings.data.dir).map_err(not_opened)?);
+                store.check().await.map_err(|cause| Failure::unavailable(store.name(), store.setting(), &cause))?;
+                let ranks = Box::new(MemoryRanks::new(clock));
+                Ok(Self { truth: store.clone(), audit: store, ranks, details: None, servers: None })
             }
-            if !missing {
-                return Ok(());
+            Mode::Distributed => {
+                let servers = Servers::named_by(settings, PROCESS, clock)?;
+                for dependency in [servers.database(), servers.cache()] {
+                    must_answer(&*dependency).await?;
+                }
+                let (store, redis) = (servers.store.clone(), servers.redis.clone());
+                let details = Some(RedisProfiles::new(redis.clone(), store.clone()));
+                let ranks = Box::new(RedisRanks::new(redis));
+                Ok(Self { truth: store.clone(), audit: store, ranks, details, servers: Some(servers) })
             }
-            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    fn compared<'a>(&'a self, nodes: &'a [Node]) -> Compared<'a> {
+        let ranks = &*self.ranks;
+        Compared {
+            truth: &*self.truth,
+            audit: &*self.audit,
+            ranks: if self.servers.is_some() { Ranks::Live(ranks) } else { Ranks::Own(ranks) },
+            details: self.details.as_ref(),
+            nodes,
+        }
+    }
+
+    async fn close(&self) {
+        if let Some(servers) = &self.servers {
+            servers.close().await;
+        }
+    }
+}
+
+async fn verify(stands_on: &StandsOn, nodes: &[Node], wanted: Option<BoardId>) -> Result<Vec<BoardReport>, Failure> {
+    let compared = stands_on.compared(nodes);
+    let boards: Vec<_> = match wanted {
+        Some(board) => vec![board],
+        None => {
+            let heads = compared.truth.heads().await.map_err(|error| failed(&error))?;
+            heads.into_iter().map(|head| head.board).collect()
         }
     };
-    let stop = CancellationToken::new();
-    tokio::select! {
-        filled = tokio::time::timeout(FILL_LIMIT, filled) => filled.unwrap_or_else(|_| {
-            Err(Failure::new(Exit::Bug, format!("the ranks were not filled within {} s", FILL_LIMIT.as_secs())))
-        }),
-        () = worker.run(stop) => Err(Failure::new(Exit::Bug, "the worker that fills the ranks ended")),
+    let mut reports = Vec::new();
+    for board in boards {
+        let report = compare(&compared, &board).await.map_err(|error| failed(&error))?;
+        reports.push(report.ok_or_else(|| Failure::new(Exit::Usage, format!("--board: there is no board {board}")))?);
     }
+    Ok(reports)
 }
 
 fn failed(error: &StoreError) -> Failure {
@@ -104,8 +123,10 @@ fn as_json(report: &BoardReport) -> serde_json::Value {
         "scoreSum": number(report.score_sum),
         "ledgerPoints": number(report.ledger_points),
         "ledgerActions": report.ledger_actions,
-        "equal": report.differences.is_empty(),
+        "equal": report.is_equal(),
         "differences": report.differences,
+        "moreDifferences": report.more,
+        "leftOut": report.left_out,
     })
 }
 
@@ -115,10 +136,14 @@ fn number(value: i128) -> serde_json::Value {
 }
 
 fn in_words(report: &BoardReport) -> String {
-    let BoardReport { board, state, players, score_sum, ledger_actions, differences, .. } = report;
+    let BoardReport { board, state, players, score_sum, ledger_actions, differences, more, left_out, .. } = report;
     let facts = format!("{players} players, {score_sum} points, {ledger_actions} actions, at {state}");
-    if differences.is_empty() {
-        return format!("{board}: equal ({facts})");
+    let verdict = if report.is_equal() { "equal" } else { "DIFFERENT" };
+    let mut lines = vec![format!("{board}: {verdict} ({facts})")];
+    lines.extend(differences.iter().map(|difference| format!("  {difference}")));
+    if *more > 0 {
+        lines.push(format!("  … and {more} more"));
     }
-    format!("{board}: DIFFERENT ({facts})\n  {}", differences.join("\n  "))
+    lines.extend(left_out.iter().map(|what| format!("  not compared: {what}")));
+    lines.join("\n")
 }

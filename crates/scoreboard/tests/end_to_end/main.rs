@@ -2,8 +2,10 @@
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests say in their names what must hold")]
 
 mod accounts;
-mod broker_proxy;
+mod backpressure;
+mod batching;
 mod callers;
+mod canned_node;
 mod client;
 mod conservation;
 mod crashes;
@@ -29,4 +31,5 @@ mod stolen_secrets;
 mod streams;
 mod token_mint;
 mod traces;
+mod verify;
 mod watcher;

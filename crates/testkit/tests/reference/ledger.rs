@@ -15,8 +15,8 @@ use common::decision::{
 use common::error_code::ErrorCode;
 use common::ids::{ActionId, ActionType, BoardId, SessionId, UserId};
 use common::ports::{
-    AccountCreated, Accounts, AppliedBatch, Audit, AuditQuery, AuditRow, BoardDigest, Gain, HeldAction, Ledger,
-    Profiles, ReviewOrder, Reviewed, Reviews, RowPage, StoreError, Truth,
+    AccountCreated, Accounts, AppliedBatch, Audit, AuditQuery, AuditRow, BoardDigest, Deviation, Gain, HeldAction,
+    Ledger, Profiles, ReviewOrder, Reviewed, Reviews, RowPage, StoreError, Truth,
 };
 use common::receipt::{Receipt, ReceiptStatus, TURNED_DOWN};
 use common::score_update::{ScoreUpdate, TraceContext};
@@ -122,6 +122,31 @@ impl Audit for MemoryLedger {
         story.reverse();
         Ok(story)
     }
+
+    async fn deviations(&self, board: &BoardId, limit: usize) -> Result<Vec<Deviation>, StoreError> {
+        let state = self.0.lock().expect("the lock");
+        let mut ledger: BTreeMap<UserId, (i128, Version)> = BTreeMap::new();
+        for decided in state.decided.iter().filter(|decided| decided.receipt.board == *board) {
+            if let Some(version) = decided.receipt.version {
+                let sum = ledger.entry(decided.user).or_default();
+                *sum = (sum.0 + i128::from(decided.receipt.points), sum.1.max(version));
+            }
+        }
+        let held: BTreeMap<UserId, (Option<i64>, Version)> = state
+            .scores
+            .iter()
+            .filter(|((of, _), _)| of == board)
+            .map(|((_, user), row)| (*user, (row.score, row.version)))
+            .collect();
+        let users: std::collections::BTreeSet<UserId> = held.keys().chain(ledger.keys()).copied().collect();
+        let deviation =
+            |user: UserId| Deviation { user, held: held.get(&user).copied(), ledger: ledger.get(&user).copied() };
+        let agrees = |one: &Deviation| {
+            one.held.map(|(score, version)| (score.map(i128::from), version))
+                == one.ledger.map(|(points, version)| (Some(points), version))
+        };
+        Ok(users.into_iter().map(deviation).filter(|one| !agrees(one)).take(limit).collect())
+    }
 }
 
 #[async_trait]
@@ -181,6 +206,26 @@ impl State {
     }
 }
 
+impl MemoryLedger {
+    fn page(
+        &self,
+        board: &BoardId,
+        limit: usize,
+        takes: impl Fn(&ScoreRow) -> bool,
+        order: impl Fn(&ScoreRow) -> u128,
+    ) -> Option<RowPage> {
+        let state = self.0.lock().expect("the lock");
+        let (version, _) = state.boards.get(board)?;
+        let ours = state.scores.iter().filter(|((of, _), row)| of == board && takes(row));
+        let mut rows: Vec<_> = ours.map(|(_, row)| row.clone()).collect();
+        rows.sort_by_key(order);
+        let complete = rows.len() <= limit;
+        rows.truncate(limit);
+        let head = BoardHead { board: board.clone(), state: StatePoint { epoch: epoch("e1"), version: *version } };
+        Some(RowPage { head, rows, complete })
+    }
+}
+
 #[async_trait]
 impl Truth for MemoryLedger {
     async fn boards(&self) -> Result<Vec<Board>, StoreError> {
@@ -219,15 +264,16 @@ impl Truth for MemoryLedger {
     }
 
     async fn rows_above(&self, board: &BoardId, after: Version, limit: usize) -> Result<Option<RowPage>, StoreError> {
-        let state = self.0.lock().expect("the lock");
-        let Some((version, _)) = state.boards.get(board) else { return Ok(None) };
-        let above = |(key, row): &(&(BoardId, UserId), &ScoreRow)| key.0 == *board && row.version > after;
-        let mut rows: Vec<_> = state.scores.iter().filter(above).map(|(_, row)| row.clone()).collect();
-        rows.sort_by_key(|row| row.version);
-        let complete = rows.len() <= limit;
-        rows.truncate(limit);
-        let head = BoardHead { board: board.clone(), state: StatePoint { epoch: epoch("e1"), version: *version } };
-        Ok(Some(RowPage { head, rows, complete }))
+        Ok(self.page(board, limit, |row| row.version > after, |row| row.version.0.into()))
+    }
+
+    async fn rows_by_user(
+        &self,
+        board: &BoardId,
+        after: Option<UserId>,
+        limit: usize,
+    ) -> Result<Option<RowPage>, StoreError> {
+        Ok(self.page(board, limit, |row| Some(row.user) > after, |row| row.user.0.as_u128()))
     }
 
     async fn receipt(&self, user: UserId, board: &BoardId, action: &ActionId) -> Result<Option<Receipt>, StoreError> {
