@@ -21,7 +21,7 @@ export class Member {
   #facts;
 
   /**
-   * @param {{ baseUrl: string, board: string, limit: number, transports?: Transport[], random?: () => number }} options
+   * @param {{ baseUrl: string, board: string, limit: number, transports?: Transport[], protocols?: string[] }} options
    * @param {() => number} [now] milliseconds
    */
   constructor(options, now = Date.now) {

@@ -1,8 +1,18 @@
 /** One process of a crowd: opens its part of the clients, says how they are, and at the end what became of each. */
 
+import { PROTOCOL } from "../page/client/scoreboard-stream.js";
 import { Member } from "./member.js";
 
-/** @typedef {{ baseUrl: string, board: string, limit: number, websockets: number, eventStreams: number, perSecond: number }} Part */
+/**
+ * @typedef {object} Part
+ * @property {string} baseUrl
+ * @property {string} board
+ * @property {number} limit
+ * @property {number} clients in all, of which
+ * @property {number} plain so many speak the protocol of whole lists only, and
+ * @property {number} sse so many take Server-Sent Events
+ * @property {number} perSecond new connections
+ */
 /** @typedef {{ start: Part } | { truth: string, question: number } | { tell: true }} Order */
 /** @typedef {{ open: number, lost: number, back: number, wentBack: number }} Progress */
 
@@ -20,10 +30,12 @@ process.on("message", (/** @type {Order} */ order) => {
 process.on("disconnect", () => process.exit());
 
 /** @param {Part} part */
-function open({ baseUrl, board, limit, websockets, eventStreams, perSecond }) {
-  for (let index = 0; index < websockets + eventStreams; index += 1) {
+function open({ baseUrl, board, limit, clients, plain, sse, perSecond }) {
+  for (let index = 0; index < clients; index += 1) {
     const common = { baseUrl, board, limit };
-    members.push(new Member(index < websockets ? common : { ...common, transports: ["sse"] }));
+    if (index < sse) members.push(new Member({ ...common, transports: ["sse"] }));
+    else if (index < sse + plain) members.push(new Member({ ...common, protocols: [PROTOCOL] }));
+    else members.push(new Member(common));
   }
   const began = performance.now();
   let started = 0;

@@ -11,7 +11,7 @@ import { Server } from "./support/server.js";
 
 const LIMITS = { SCOREBOARD__LIMITS__USER_UPDATES_PER_MINUTE: "0" };
 
-test("a restart under a crowd: all resume, none misses the final state, by WebSocket and by Server-Sent Events", OPTIONS, async (t) => {
+test("a restart under a crowd: all resume, none misses the final state, by deltas, whole lists and Server-Sent Events", OPTIONS, async (t) => {
   const server = await Server.create(binary());
   t.after(() => server.remove());
   await server.start(LIMITS);
@@ -19,7 +19,7 @@ test("a restart under a crowd: all resume, none misses the final state, by WebSo
   /** @type {Promise<void> | null} */
   let restarted = null;
   const report = await crowd(
-    { url: server.url, apiUrl: server.url, clients, sse: 10, perSecond: 100, seconds: 6, updatesPerSecond: 10, maxShare: 1, settleSeconds: 20 },
+    { url: server.url, apiUrl: server.url, clients, sse: 10, plain: 10, perSecond: 100, seconds: 6, updatesPerSecond: 10, maxShare: 1, settleSeconds: 20 },
     ({ phase, committed }) => {
       if (phase !== "scoring" || committed === 0) return;
       restarted ??= server.terminate().then((code) => {
