@@ -10,6 +10,7 @@ pub mod clock;
 pub mod exit;
 pub mod failpoint;
 pub mod first_reading;
+pub mod housekeeping;
 pub mod lifecycle;
 mod log_format;
 pub mod memory_guard;
