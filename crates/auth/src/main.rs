@@ -7,6 +7,7 @@ use auth::{AuthApp, AuthPorts, AuthSettings};
 use distributed::servers::Servers;
 use runtime::clock::SystemClock;
 use runtime::exit::{Exit, Failure, causes};
+use runtime::housekeeping::{Pace, forget_sessions};
 use runtime::process::{Process, service_main};
 use runtime::secrets::AuthSecrets;
 use runtime::settings::Service;
@@ -31,6 +32,9 @@ async fn run(process: Process) -> Result<(), Failure> {
         service.reload(&secrets).map_err(|error| Failure::new(Exit::Config, causes(&error)))
     })?;
     process.lifecycle.spawn("auth", app.run(process.lifecycle.stop_token()));
+    let stop = process.lifecycle.stop_token();
+    let forgetting = forget_sessions(servers.store.clone(), Arc::new(SystemClock), Pace::default(), stop);
+    process.lifecycle.spawn("housekeeping", forgetting);
     // Not the broker: whoever misses the end of a session reads it from the database.
     let ended = process.run_until_stopped(admin, vec![servers.database()]).await;
     servers.close().await;

@@ -94,3 +94,21 @@ mod profiles {
 
     testkit::profiles_contract!(fixture);
 }
+
+mod housekeeping {
+    use super::*;
+
+    async fn fixture() -> contract::housekeeping::Fixture {
+        let (database, store) = store().await;
+        let store = Arc::new(store);
+        contract::housekeeping::Fixture {
+            housekeeping: Arc::clone(&store) as _,
+            ledger: Arc::clone(&store) as _,
+            accounts: store,
+            boards: Arc::new(Boards(Arc::clone(&database))),
+            guard: Box::new(database),
+        }
+    }
+
+    testkit::housekeeping_contract!(fixture);
+}

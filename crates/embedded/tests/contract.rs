@@ -9,7 +9,8 @@ use embedded::Embedded;
 use tempfile::TempDir;
 use testkit::clock::ManualClock;
 use testkit::contract::{
-    accounts, board_rules, event_bus, issuer_keys, ledger_and_truth, pending_marks, profiles, queue, rank_index,
+    accounts, board_rules, event_bus, housekeeping, issuer_keys, ledger_and_truth, pending_marks, profiles, queue,
+    rank_index,
 };
 use testkit::fixtures;
 
@@ -64,6 +65,18 @@ async fn board_rules() -> board_rules::Fixture {
     }
 }
 
+async fn housekeeping() -> housekeeping::Fixture {
+    let backend = backend();
+    let store = &backend.embedded.store;
+    housekeeping::Fixture {
+        housekeeping: Arc::clone(store) as _,
+        accounts: Arc::clone(store) as _,
+        ledger: Arc::clone(store) as _,
+        boards: Arc::clone(&backend) as _,
+        guard: Box::new(backend),
+    }
+}
+
 async fn issuer_keys() -> issuer_keys::Fixture {
     let backend = backend();
     issuer_keys::Fixture { keys: Arc::clone(&backend.embedded.store) as _, guard: Box::new(backend) }
@@ -115,6 +128,7 @@ testkit::accounts_contract!(accounts);
 testkit::profiles_contract!(profiles);
 testkit::board_rules_contract!(board_rules);
 testkit::issuer_keys_contract!(issuer_keys);
+testkit::housekeeping_contract!(housekeeping);
 testkit::rank_index_contract!(ranks);
 testkit::queue_contract!(queue);
 testkit::event_bus_contract!(bus);

@@ -111,3 +111,64 @@ impl Undecided {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use common::ports::Ledger as _;
+    use embedded::Embedded;
+    use testkit::clock::ManualClock;
+    use testkit::fixtures::{noon, players, update};
+
+    use super::*;
+
+    /// So many updates of a new player, accepted so many milliseconds apart from noon on.
+    async fn accepted(embedded: &Embedded, count: usize, apart_ms: i64) -> Vec<ScoreUpdate> {
+        let user = players(&*embedded.store, 1).await[0].user;
+        let at = |n: usize| noon().plus_millis(apart_ms * i64::try_from(n).unwrap());
+        let one = |n: usize| ScoreUpdate { accepted_at: at(n), ..update(user, &format!("a{n}")).build() };
+        (0..count).map(one).collect()
+    }
+
+    #[tokio::test]
+    async fn the_age_is_that_of_the_oldest_that_nobody_has_decided() {
+        let (dir, clock) = (tempfile::tempdir().unwrap(), ManualClock::default());
+        let embedded = Embedded::open(dir.path(), Arc::new(clock.clone())).unwrap();
+        let undecided = Undecided::new(embedded.store.clone(), Arc::new(clock.clone()));
+        assert_eq!(undecided.age(), Duration::ZERO, "nothing waits");
+        let updates = accepted(&embedded, 20, 1_000).await;
+        updates.iter().for_each(|update| undecided.add(update));
+        clock.set(noon().plus_millis(20_000));
+        undecided.look().await;
+        assert_eq!(undecided.age(), Duration::from_secs(20), "nobody decides");
+        for decided in 1..=20 {
+            embedded.store.apply_batch(&updates[..decided], clock.now()).await.unwrap();
+            undecided.look().await;
+            assert_eq!(undecided.age(), Duration::from_secs(20 - decided as u64), "{decided} are decided");
+        }
+        // The truth is away: what waits gets older.
+        undecided.add(&accepted(&embedded, 1, 0).await[0]);
+        embedded.close().await;
+        undecided.look().await;
+        assert_eq!(undecided.age(), Duration::from_secs(20));
+        clock.set(noon().plus_millis(FORGOTTEN_AFTER_MS + 1));
+        undecided.look().await;
+        assert_eq!(undecided.age(), Duration::ZERO, "its receipt is unknown by now, too");
+    }
+
+    #[tokio::test]
+    async fn samples_are_bounded_and_the_oldest_stay() {
+        let (dir, clock) = (tempfile::tempdir().unwrap(), ManualClock::default());
+        let embedded = Embedded::open(dir.path(), Arc::new(clock.clone())).unwrap();
+        let undecided = Undecided::new(embedded.store.clone(), Arc::new(clock.clone()));
+        for update in accepted(&embedded, 1_000, 1).await {
+            undecided.add(&update);
+        }
+        assert_eq!(undecided.samples.lock().len(), 10, "one in 100 ms");
+        for update in accepted(&embedded, 2 * MAX_SAMPLES, SPACING_MS).await {
+            undecided.add(&update);
+        }
+        assert_eq!(undecided.samples.lock().len(), MAX_SAMPLES);
+        clock.set(noon().plus_millis(5_000));
+        assert_eq!(undecided.age(), Duration::from_secs(5));
+    }
+}

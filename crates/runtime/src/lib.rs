@@ -4,11 +4,13 @@
 
 pub mod access_token;
 pub mod admin;
+mod allocator;
 pub mod backoff;
 pub mod clock;
 pub mod exit;
 pub mod failpoint;
 pub mod first_reading;
+pub mod housekeeping;
 pub mod lifecycle;
 mod log_format;
 pub mod memory_guard;

@@ -9,6 +9,7 @@ use distributed::redis::RedisRanks;
 use distributed::servers::Servers;
 use runtime::clock::SystemClock;
 use runtime::exit::Failure;
+use runtime::housekeeping::{Pace, forget_daily_sums};
 use runtime::process::{Process, service_main};
 use runtime::queue_age::{self, QueueAge};
 use runtime::settings::Service;
@@ -34,6 +35,8 @@ async fn run(process: Process) -> Result<(), Failure> {
     queue_age::report(process.service.as_str(), worker.queue_age());
     let age = QueueAge::new(worker.queue_age(), Duration::from_secs(process.settings.submit.max_queue_age_s));
     let stop = process.lifecycle.stop_token();
+    let forgetting = forget_daily_sums(servers.store.clone(), Arc::new(SystemClock), Pace::default(), stop.clone());
+    process.lifecycle.spawn("housekeeping", forgetting);
     process.lifecycle.spawn("score worker", async move {
         worker.run(stop).await;
         Ok::<_, Infallible>(())

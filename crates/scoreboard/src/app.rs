@@ -21,6 +21,7 @@ use realtime_fanout::{FanoutPorts, FanoutSettings, FanoutState, tune_listener};
 use runtime::clock::SystemClock;
 use runtime::exit::{Exit, Failure, causes};
 use runtime::first_reading::FirstReading;
+use runtime::housekeeping::{Pace, forget_daily_sums, forget_sessions};
 use runtime::lifecycle::Lifecycle;
 use runtime::process::{bind, run_with_admin};
 use runtime::queue_age::{self, QueueAge};
@@ -173,7 +174,7 @@ impl ScoreboardApp {
     /// # Errors
     /// [`Exit::Bug`] when a part failed, [`Exit::DrainTimedOut`] when one did not end in time.
     pub async fn run_until_stopped(self) -> Result<(), Failure> {
-        let Self { backends, lifecycle, metrics, listeners, auth, gateway, fanout, worker, views, inside: _ } = self;
+        let Self { backends, lifecycle, metrics, listeners, auth, gateway, fanout, worker, views, inside } = self;
         let stop = lifecycle.stop_token();
         // Cancelled when no request is in hand any more.
         let drained = CancellationToken::new();
@@ -196,6 +197,10 @@ impl ScoreboardApp {
             worker.run(token).await;
             Ok::<_, Infallible>(())
         });
+        let (store, clock) = (Arc::clone(&backends.housekeeping), Arc::clone(&inside.clock));
+        let sessions = forget_sessions(Arc::clone(&store), Arc::clone(&clock), Pace::default(), stop.clone());
+        lifecycle.spawn("housekeeping of sessions", sessions);
+        lifecycle.spawn("housekeeping of sums", forget_daily_sums(store, clock, Pace::default(), stop.clone()));
         let (http, grpc) = (CancellationToken::new(), CancellationToken::new());
         let ended = grpc.clone().drop_guard();
         let token = stop.clone();

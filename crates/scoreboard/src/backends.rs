@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use auth::AuthPorts;
 use common::clock::Clock;
 use common::ports::{
-    Accounts, BoardRules, Dependency, EventBus, Guard, IssuerKeys, Ledger, PendingMarks, Profiles, RankIndex, Truth,
-    UpdateQueue, UpdateSource,
+    Accounts, BoardRules, Dependency, EventBus, Guard, Housekeeping, IssuerKeys, Ledger, PendingMarks, Profiles,
+    RankIndex, Truth, UpdateQueue, UpdateSource,
 };
 use distributed::postgres::{MigrateError, Report};
 use distributed::redis::{RedisGuard, RedisPendingMarks, RedisProfiles, RedisRanks};
@@ -49,6 +49,8 @@ pub struct Backends {
     pub pending: Arc<dyn PendingMarks>,
     /// Rates, revocations and first answers.
     pub guard: Arc<dyn Guard>,
+    /// What forgets.
+    pub housekeeping: Arc<dyn Housekeeping>,
     /// What readiness asks.
     pub dependencies: Vec<Arc<dyn Dependency>>,
     stands_on: StandsOn,
@@ -106,6 +108,7 @@ impl Backends {
             events: bus.clone(),
             pending: pending.clone(),
             guard: Arc::new(MemoryGuard::new(clock)),
+            housekeeping: store.clone(),
             dependencies: vec![store.clone()],
             stands_on: StandsOn::Embedded(embedded),
         })
@@ -127,6 +130,7 @@ impl Backends {
             events: Arc::new(rabbit.bus()),
             pending: Arc::new(RedisPendingMarks::new(redis.clone())),
             guard: Arc::new(RedisGuard::new(redis.clone(), clock)),
+            housekeeping: store.clone(),
             dependencies: vec![servers.database(), servers.cache(), servers.broker(), servers.queue_depth()],
             stands_on: StandsOn::Servers(Arc::new(servers)),
         })

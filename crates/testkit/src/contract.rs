@@ -5,6 +5,7 @@ pub mod accounts;
 pub mod board_rules;
 pub mod event_bus;
 pub mod guard;
+pub mod housekeeping;
 pub mod issuer_keys;
 pub mod ledger_and_truth;
 pub mod pending_marks;

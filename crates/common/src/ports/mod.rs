@@ -11,6 +11,7 @@ mod dead_letters;
 mod events;
 mod guard;
 mod health;
+mod housekeeping;
 mod issuer_keys;
 
 mod queue;
@@ -26,6 +27,7 @@ pub use dead_letters::{DeadContent, DeadLetter, DeadLetters};
 pub use events::{Event, EventBus, EventStream, Signal};
 pub use guard::{ANSWER_KEPT_S, Admission, AdmissionRequest, Guard, KeyClaim, KeyState, RESERVATION_MS, StoredAnswer};
 pub use health::Dependency;
+pub use housekeeping::Housekeeping;
 pub use issuer_keys::{IssuerKey, IssuerKeys, ListedIssuerKey, NewIssuerKey};
 
 pub use queue::{Delivery, DeliveryTag, PendingMarks, QueueError, SubmitError, Submitted, UpdateQueue, UpdateSource};

@@ -19,6 +19,7 @@ mod board_rules;
 mod dependency;
 mod error;
 mod facts;
+mod housekeeping;
 mod issuer_keys;
 mod lease;
 mod ledger;

@@ -380,6 +380,18 @@ statements! {
     REVOCATIONS = "
         SELECT session_id, revoked_at FROM sessions WHERE revoked_at >= $1 ORDER BY revoked_at, session_id";
 
+    // ---- housekeeping -----------------------------------------------------------------------------------------------
+
+    /// Sessions that expired, some at a time; rows that somebody else has in hand are left to that one.
+    FORGET_SESSIONS = "
+        DELETE FROM sessions WHERE ctid = ANY (ARRAY(
+            SELECT ctid FROM sessions WHERE expires_at < $1 LIMIT $2 FOR UPDATE SKIP LOCKED))";
+
+    /// Sums of past days, the same way.
+    FORGET_DAILY_SUMS = "
+        DELETE FROM daily_points WHERE ctid = ANY (ARRAY(
+            SELECT ctid FROM daily_points WHERE day < $1 LIMIT $2 FOR UPDATE SKIP LOCKED))";
+
     // ---- boards and issuer keys, for the operator -------------------------------------------------------------------
 
     /// A new board with its rules, unless there is one of that name.

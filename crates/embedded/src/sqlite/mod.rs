@@ -10,6 +10,7 @@ mod columns;
 mod connection;
 mod dead_letters;
 mod failure;
+mod housekeeping;
 mod issuer_keys;
 mod ledger;
 mod readers;

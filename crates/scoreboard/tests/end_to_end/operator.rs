@@ -122,6 +122,11 @@ async fn every_process_tells_its_figures_and_no_label_is_made_up_by_a_client() {
         ("score-worker", "scoreboard_projection_lag_seconds_count"),
         ("realtime-fanout", "scoreboard_stream_sockets 1"),
         ("auth", "scoreboard_registrations_total"),
+        // Alarms are there from the start, with zero: a step from nothing is none.
+        ("gateway", "scoreboard_queue_topology_repairs_total{noticed_by=\"unroutable\"} 0"),
+        ("score-worker", "scoreboard_queue_topology_repairs_total{noticed_by=\"consumer_ended\"} 0"),
+        ("score-worker", "scoreboard_queue_dead_letters_total{why=\"refused\"} 0"),
+        ("gateway", "scoreboard_queue_oldest_age_seconds{seen_by=\"gateway\"} 0"),
     ] {
         assert!(figures[service].contains(expected), "{service} lacks {expected}:\n{}", figures[service]);
     }

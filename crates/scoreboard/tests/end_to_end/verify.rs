@@ -181,14 +181,13 @@ async fn a_wrong_rank_and_a_wrong_name_in_redis_are_told() {
 
 /// A node that shows an old state for longer than it may is told by its version; so is one that is ahead of the truth, one
 /// whose lines are damaged, and one that does not answer. The real one beside them is fine.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_is_stale_ahead_damaged_or_gone_is_told() {
-    let deployment = Deployment::embedded().await;
+async fn a_node_that_is_stale_ahead_damaged_or_gone_is_told(deployment: Deployment) {
+    let real = nodes(&deployment);
     let (ada, bob) = ada_and_bob(&deployment).await;
     let top = deployment.api.get("/api/v1/scoreboard/top?limit=100").await.expect(200);
     let (epoch, version) = top.header("etag").trim_matches('"').rsplit_once('.').expect("a state");
     assert_eq!(version, "2");
-    let events = SseReader::open(&format!("{}/api/v1/scoreboard/stream?limit=100", deployment.api.url), None).await;
+    let events = SseReader::open(&format!("{}/api/v1/scoreboard/stream?limit=100", real[real.len() - 1]), None).await;
     let snapshot = testkit::waiting::eventually(std::time::Duration::from_secs(5), "a snapshot", async || {
         events.frames().into_iter().find(|frame| frame["event"] == "scoreboard:snapshot")
     })
@@ -214,7 +213,7 @@ async fn a_node_that_is_stale_ahead_damaged_or_gone_is_told() {
 
     deployment.api.score(&ada, "second", 7).await.expect(200);
     let gone = "http://127.0.0.1:9".to_owned();
-    let nodes = [deployment.api.url.clone(), stale.url.clone(), ahead.url.clone(), gone.clone()];
+    let nodes = [real.clone(), vec![stale.url.clone(), ahead.url.clone(), gone.clone()]].concat();
     let (exit, report) = verify(&deployment, &nodes);
     assert_eq!(exit, Some(1), "{report:#}");
     must_tell(
@@ -223,7 +222,8 @@ async fn a_node_that_is_stale_ahead_damaged_or_gone_is_told() {
     );
     must_tell(&report, [&format!("node {} /top", ahead.url), "version", &format!("{epoch}.3"), "does not know"]);
     must_tell(&report, [&format!("node {gone}"), "version", "", "no answer"]);
-    must_not_tell(&report, &[&format!("node {}", deployment.api.url), "scores", "ledger", "ranks", "database"]);
+    must_not_tell(&report, &["scores", "ledger", "ranks", "database"]);
+    real.iter().for_each(|node| must_not_tell(&report, &[&format!("node {node}")]));
     // A stream alone, as a fan-out has it.
     let lone = CannedNode::stream_only(&snapshot).await;
     let (_, report) = verify(&deployment, std::slice::from_ref(&lone.url));
@@ -233,6 +233,16 @@ async fn a_node_that_is_stale_ahead_damaged_or_gone_is_told() {
     );
     must_not_tell(&report, &[&format!("node {} /top", lone.url)]);
     deployment.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_stale_ahead_damaged_or_gone_is_told_embedded() {
+    a_node_that_is_stale_ahead_damaged_or_gone_is_told(Deployment::embedded().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_stale_ahead_damaged_or_gone_is_told_on_four_processes() {
+    a_node_that_is_stale_ahead_damaged_or_gone_is_told(Deployment::four_processes().await).await;
 }
 
 /// Nothing differs, so nothing may be told, however the board moves meanwhile.
