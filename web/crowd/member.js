@@ -89,7 +89,7 @@ export class Member {
     if (isBack) this.#facts.returns.push({ at: this.#now(), asksSince: this.#asksSince, by: null });
   }
 
-  /** @param {"scoreboard:snapshot" | "score:update" | "delta"} event the first one says how the server led on */
+  /** @param {"scoreboard:snapshot" | "score:update" | "delta"} event the first one after a return */
   #resumesBy(event) {
     const last = this.#facts.returns.at(-1);
     if (last?.by === null) last.by = event;

@@ -36,7 +36,7 @@ export function verdict({ title, wanted, maxShare, committed, failed, behind, fa
   line("failedAttempts", "attempts that failed", count(({ failedAttempts }) => failedAttempts));
   problem(count(({ losses }) => (losses.length === 0 ? 1 : 0)), "clients never lost their connection: nothing was shown with them");
   problem(count(({ isUp }) => (isUp ? 0 : 1)), "clients did not come back");
-  resumes(facts, line, problem);
+  firstHeard(facts, line, problem);
   problem(line("wentBack", "versions that went back", count(({ wentBack }) => wentBack)), "versions went back");
   problem(line("behind", "clients not at the truth at the end", behind), "clients do not show what /top shows");
   line("onSse", "clients on Server-Sent Events at the end", count(({ transport }) => (transport === "sse" ? 1 : 0)));
@@ -52,13 +52,13 @@ export function verdict({ title, wanted, maxShare, committed, failed, behind, fa
  * @param {(key: string, label: string, value: number) => number} line
  * @param {(found: number, words: string) => void} problem
  */
-function resumes(facts, line, problem) {
+function firstHeard(facts, line, problem) {
   const returns = facts.flatMap((member) => member.returns);
   const by = (/** @type {string | null} */ event) => returns.filter((one) => one.by === event).length;
-  line("resumedByDelta", "resumed by a delta", by("delta"));
-  line("resumedByUpdate", "… an update", by("score:update"));
-  line("resumedBySnapshot", "… a snapshot", by("scoreboard:snapshot"));
-  line("resumedAtHead", "… nothing: stood at the newest state", by(null));
+  line("firstHeardDelta", "first heard after it: a delta", by("delta"));
+  line("firstHeardUpdate", "… an update", by("score:update"));
+  line("firstHeardSnapshot", "… a snapshot (nothing less led on)", by("scoreboard:snapshot"));
+  line("firstHeardNothing", "… nothing: at the newest state to the end", by(null));
   problem(returns.filter(({ asksSince }) => !asksSince).length, "returns did not ask to go on from what was shown");
   problem(line("startedOver", "connections that began anew", facts.reduce((sum, { startedOver }) => sum + startedOver, 0)), "connections began anew");
 }

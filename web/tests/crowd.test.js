@@ -39,7 +39,7 @@ test("a restart under a crowd: all resume, none misses the final state, by delta
 test("the verdict on a crowd that went through a restart well has no problem", () => {
   const report = verdict(seen(members(100)));
   assert.deepEqual(report.problems, []);
-  assert.equal(report.values["resumedByDelta"], 100);
+  assert.equal(report.values["firstHeardDelta"], 100);
   assert.match(inWords(report), /connections that came back +100\n/);
   assert.deepEqual(JSON.parse(asJson(report)).problems, []);
 });
