@@ -11,7 +11,7 @@ use distributed::rabbit::{Rabbit, RabbitQueue};
 use runtime::clock::SystemClock;
 use testkit::waiting::{eventually, within};
 
-use super::broker::{Place, RECOVERY, accept, accept_in_the_end, connected, update};
+use super::broker::{Look, Place, RECOVERY, accept, accept_in_the_end, connected, update};
 use super::proxy::Proxy;
 
 /// Well under the 2 s that a hang would take.
@@ -206,4 +206,36 @@ async fn a_queue_that_is_too_long_takes_no_more_says_when_and_takes_again() {
     accept_in_the_end(&queue, 2).await;
     depth.check().await.expect("ready again");
     draining.abort();
+}
+
+/// Whoever comes while a few messages are on their way shares the next one, a message every 10 ms at most; so a slow broker is
+/// sent fewer messages, not more.
+#[tokio::test]
+async fn updates_that_come_while_the_broker_is_slow_share_messages() {
+    const UPDATES: usize = 90;
+    let proxy = Proxy::start().await;
+    let (place, _rabbit, queue) = behind(&proxy).await;
+    let look = Look::new().await;
+    let before = look.counts(&place.updates()).await.0;
+    let queue = Arc::new(queue);
+    proxy.freeze(true);
+    let began = Instant::now();
+    let mut submitted = Vec::new();
+    for n in 0..UPDATES {
+        let queue = Arc::clone(&queue);
+        submitted.push(tokio::spawn(async move { accept(&*queue, update(n)).await }));
+        // Each alone in the publisher's hands: nobody shares a message by chance.
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+    }
+    let took = began.elapsed();
+    proxy.freeze(false);
+    for submission in submitted {
+        within(RECOVERY, "a confirm", submission).await.unwrap().expect("taken");
+    }
+    let messages = look.counts(&place.updates()).await.0 - before;
+    let most = 4 + 2 + u32::try_from(began.elapsed().as_millis() / 10).unwrap();
+    assert!(messages <= most, "{messages} messages, {most} at most; submitted within {took:?}");
+    assert!(messages < 45, "{messages} messages for {UPDATES} updates");
 }
