@@ -59,6 +59,22 @@ function update(version, epoch) {
   return { ...state(version, epoch), userId: "u", newScore: version, updates: [] };
 }
 
+test("a connection that fails before it stands is made again also where only an error says so, as in Node", () => {
+  const { stream, sockets, clock, last, states } = setUp();
+  stream.start();
+  last().onerror?.({});
+  assert.deepEqual(states, ["connecting", "reconnecting"]);
+  assert.ok(last().isClosed);
+  clock.advance(500);
+  assert.equal(sockets.length, 2);
+  last().open();
+  last().frame("scoreboard:snapshot", state(5));
+  last().onerror?.({}); // its close follows, and says why
+  assert.equal(stream.state, "live");
+  last().drop();
+  assert.equal(stream.state, "reconnecting");
+});
+
 test("the stream's address follows from the origin's", () => {
   const query = { board: "global", limit: 10, curve: false, since: null };
   assert.equal(streamUrl("websocket", "http://a:8081", query), "ws://a:8081/ws/scoreboard?board=global&limit=10");

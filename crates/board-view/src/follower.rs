@@ -202,10 +202,14 @@ impl Follower {
         self.read_at(now, reason);
     }
 
-    /// The earlier of two wishes stays.
+    /// The earlier of two wishes stays; for who asked, the truth is read whatever events bring meanwhile.
     fn read_at(&mut self, at: Instant, reason: Reason) {
-        if self.read_due.is_none_or(|(due, _)| at < due) {
-            self.read_due = Some((at, reason));
+        match &mut self.read_due {
+            Some((due, wish @ (Reason::Gap | Reason::Missed))) if *due <= at && reason == Reason::Asked => {
+                *wish = reason
+            }
+            Some((due, _)) if *due <= at => {}
+            due => *due = Some((at, reason)),
         }
     }
 

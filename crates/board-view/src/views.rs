@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -71,6 +72,9 @@ struct Cell {
     told: watch::Sender<Arc<View>>,
     /// Held for moments, never across an await.
     recent: Mutex<Recent>,
+    /// Reads of the board's truth that were begun, and the newest of them that was answered.
+    reads_begun: AtomicU64,
+    answered: watch::Sender<u64>,
 }
 
 /// The views of every board. [`Self::run`] must be running for them to move.
@@ -82,6 +86,7 @@ pub struct BoardViews {
     metrics: Metrics,
     cells: ArcSwap<HashMap<BoardId, Arc<Cell>>>,
     rules: ArcSwap<BTreeMap<BoardId, Arc<Board>>>,
+    rules_read: watch::Sender<()>,
     /// The boards that the truth last named, and when it was asked.
     heads: ArcSwap<Option<Heads>>,
     /// Boards whose truth somebody wants to be read now; bounded by the boards.
@@ -106,6 +111,7 @@ impl BoardViews {
             metrics: Metrics::new(),
             cells: ArcSwap::default(),
             rules: ArcSwap::default(),
+            rules_read: watch::Sender::new(()),
             heads: ArcSwap::default(),
             asked: Mutex::default(),
             has_asked: Notify::new(),
@@ -142,10 +148,15 @@ impl BoardViews {
         self.cells.load().get(board).map(|cell| cell.told.subscribe())
     }
 
-    /// A board's view once it shows `state` or a later one: reads the truth for it and waits, at most `within`. The view
-    /// as it is then, whatever it shows; `None` as for [`Self::view`].
+    /// A board's view once it shows `state` or a later one: reads the truth for it and waits until it does or a read that
+    /// began after the question has been answered, at most `within`. The view as it is then, whatever it shows; `None` as
+    /// for [`Self::view`].
     pub async fn reach(&self, board: &BoardId, state: &StatePoint, within: Duration) -> Option<Arc<View>> {
-        let mut told = self.subscribe(board)?;
+        let (mut told, mut answered, begun) = {
+            let cells = self.cells.load();
+            let cell = cells.get(board)?;
+            (cell.told.subscribe(), cell.answered.subscribe(), cell.reads_begun.load(Ordering::SeqCst))
+        };
         self.asked.lock().insert(board.clone());
         self.has_asked.notify_one();
         let reached = |view: &Arc<View>| {
@@ -153,7 +164,13 @@ impl BoardViews {
             shown.epoch == state.epoch && shown.version >= state.version
         };
         // Too late or not at all: the newest view is the answer all the same.
-        let _ = tokio::time::timeout(within, told.wait_for(reached)).await;
+        let _ = tokio::time::timeout(within, async {
+            tokio::select! {
+                _ = told.wait_for(reached) => {}
+                _ = answered.wait_for(|read| *read > begun) => {}
+            }
+        })
+        .await;
         self.view(board)
     }
 
@@ -162,6 +179,12 @@ impl BoardViews {
     #[must_use]
     pub fn board(&self, board: &BoardId) -> Option<Arc<Board>> {
         self.rules.load().get(board).cloned()
+    }
+
+    /// Told whenever the rules of the boards have been read, which is about every 5 s.
+    #[must_use]
+    pub fn rules_read(&self) -> watch::Receiver<()> {
+        self.rules_read.subscribe()
     }
 
     /// Every board by id, with its rules, and the state of its view as its head.
@@ -220,6 +243,8 @@ impl BoardViews {
             newest: ArcSwap::new(Arc::clone(&view)),
             told: watch::Sender::new(view),
             recent: Mutex::new(recent),
+            reads_begun: AtomicU64::new(0),
+            answered: watch::Sender::new(0),
         };
         let mut cells = HashMap::clone(&self.cells.load());
         cells.insert(board.clone(), Arc::new(cell));
@@ -245,9 +270,17 @@ enum ReadError {
 
 /// What a read of the truth brought.
 enum Brought {
-    Heads { asked_at: Instant, heads: Heard<Vec<BoardHead>> },
+    Heads {
+        asked_at: Instant,
+        heads: Heard<Vec<BoardHead>>,
+    },
     Rules(Heard<Vec<Board>>),
-    Top { board: BoardId, top: Heard<Option<TopList>> },
+    /// `read`: which of the board's reads it was.
+    Top {
+        board: BoardId,
+        read: u64,
+        top: Heard<Option<TopList>>,
+    },
 }
 
 struct Following<'a> {
@@ -347,6 +380,7 @@ impl<'a> Following<'a> {
                     Ok(rules) => {
                         let rules = rules.into_iter().map(|board| (board.id().clone(), Arc::new(board))).collect();
                         self.views.rules.store(Arc::new(rules));
+                        self.views.rules_read.send_replace(());
                     }
                     Err(error) => {
                         self.rules_at = Instant::now() + self.views.settings.poll;
@@ -354,9 +388,13 @@ impl<'a> Following<'a> {
                     }
                 }
             }
-            Brought::Top { board, top } => {
+            Brought::Top { board, read, top } => {
                 self.tops_in_flight -= 1;
+                let answered = top.is_ok();
                 self.top(&board, top);
+                if answered {
+                    self.views.answered(&board, read);
+                }
             }
         }
     }
@@ -464,10 +502,10 @@ impl<'a> Following<'a> {
             if let Some(reason) = follower.start_read(now) {
                 views.metrics.refilled(reason);
                 self.tops_in_flight += 1;
-                let board = board.clone();
+                let (board, read) = (board.clone(), views.begun(board));
                 self.reads.push(Box::pin(async move {
                     let top = views.bounded(views.truth.top(&board, WINDOW_ROWS)).await;
-                    Brought::Top { board, top }
+                    Brought::Top { board, read, top }
                 }));
             }
         }
@@ -475,6 +513,17 @@ impl<'a> Following<'a> {
 }
 
 impl BoardViews {
+    /// A read of a board's truth begins; its number, which is 0 before there is anything to show of the board.
+    fn begun(&self, board: &BoardId) -> u64 {
+        self.cells.load().get(board).map_or(0, |cell| cell.reads_begun.fetch_add(1, Ordering::SeqCst) + 1)
+    }
+
+    fn answered(&self, board: &BoardId, read: u64) {
+        if let Some(cell) = self.cells.load().get(board) {
+            cell.answered.send_replace(read);
+        }
+    }
+
     async fn bounded<T>(&self, read: impl Future<Output = Result<T, StoreError>>) -> Heard<T> {
         match tokio::time::timeout(self.settings.read_bound, read).await {
             Ok(result) => Ok(result?),

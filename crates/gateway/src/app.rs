@@ -26,6 +26,7 @@ use crate::limits::RateLimits;
 use crate::metrics::GatewayMetrics;
 use crate::standings::Standings;
 use crate::tokens::TokenGate;
+use crate::top_answers::TopAnswers;
 use crate::undecided::Undecided;
 
 /// Bytes that a connection collects before it writes.
@@ -111,6 +112,7 @@ pub struct Gateway {
     pub(crate) undecided: Undecided,
     /// Reads are counted per node.
     pub(crate) reads: RateBuckets,
+    pub(crate) top_answers: TopAnswers,
 }
 
 impl Gateway {
@@ -131,6 +133,7 @@ impl Gateway {
             metrics: GatewayMetrics::new(),
             undecided: Undecided::new(Arc::clone(&ports.truth), Arc::clone(&ports.clock)),
             reads: RateBuckets::default(),
+            top_answers: TopAnswers::default(),
             ports,
             settings,
         })
@@ -230,6 +233,7 @@ impl GatewayApp {
             write_buffer: WRITE_BUFFER,
             arrival: ArrivalLimits::default(),
             half_closed: true,
+            upgrades: false,
         };
         let server = serve(self.listener, options, move || {
             App::new()

@@ -22,6 +22,7 @@ mod sessions;
 mod standings;
 mod start_up;
 mod tokens;
+mod top_answers;
 mod undecided;
 mod update_shape;
 

@@ -24,14 +24,15 @@ pub(crate) const ALIASES: [&[&str]; 7] = [&UPDATE, &TOP, &PLAYER, &REGISTER, &LO
 
 /// Mounts every path of the gateway.
 pub fn configure(config: &mut ServiceConfig) {
+    // The router asks one after the other: what is asked for most comes first, and before patterns.
+    for path in TOP {
+        config.service(read(path, reads::top));
+    }
     for path in UPDATE {
         config.service(web::resource(path).route(web::post().to(score_update::post)));
     }
     config.service(web::resource(UPDATE_TASK).route(web::post().to(score_update::post_task)));
     config.service(read(RECEIPT, receipts::receipt));
-    for path in TOP {
-        config.service(read(path, reads::top));
-    }
     for path in PLAYER {
         config.service(read(path, reads::player));
     }

@@ -1,6 +1,6 @@
 //! The reads of a board: its top from the node's own snapshot, a player's line from the index.
 
-use actix_web::http::header::{CACHE_CONTROL, ETAG, IF_NONE_MATCH};
+use actix_web::http::header::{CACHE_CONTROL, ETAG, HeaderValue, IF_NONE_MATCH};
 use actix_web::{HttpRequest, HttpResponse, web};
 use common::error_code::{ErrorCode, Refusal};
 use common::ids::{BoardId, UserId};
@@ -12,6 +12,7 @@ use http_edge::query;
 use wire::json::{EntryJson, PlayerEntryJson, entries};
 
 use crate::app::Gateway;
+use crate::top_answers::TopAnswer;
 
 /// The most lines on each side of a player.
 pub(crate) const MAX_AROUND: usize = 50;
@@ -25,18 +26,15 @@ pub(crate) async fn top(gateway: web::Data<Gateway>, request: HttpRequest) -> Re
     gateway.count_read(&request)?;
     let limit = query::number(&request, "limit", 10, 1..=MAX_TOP)?;
     let board = query::board(&request)?;
-    let top = gateway.top(&board, limit).await?;
-    let tag = format!("\"{}\"", top.state);
-    if not_modified(&request, &tag) {
-        return Ok(HttpResponse::NotModified()
-            .insert_header((ETAG, tag))
-            .insert_header((CACHE_CONTROL, "no-cache"))
-            .finish());
-    }
-    Ok(HttpResponse::Ok()
-        .insert_header((ETAG, tag))
-        .insert_header((CACHE_CONTROL, "no-cache"))
-        .json(entries(&top.entries)))
+    let TopAnswer { tag, body } = gateway.top_answer(&board, limit).await?;
+    let same = tag.to_str().is_ok_and(|tag| not_modified(&request, tag));
+    let mut answer = if same { HttpResponse::NotModified() } else { HttpResponse::Ok() };
+    answer.insert_header((ETAG, tag)).insert_header((CACHE_CONTROL, HeaderValue::from_static("no-cache")));
+    Ok(if same {
+        answer.finish()
+    } else {
+        answer.content_type(HeaderValue::from_static("application/json")).body(body)
+    })
 }
 
 /// RFC 9110, section 13.1.2: weak comparison with each listed tag.
@@ -51,6 +49,16 @@ fn not_modified(request: &HttpRequest, tag: &str) -> bool {
 }
 
 impl Gateway {
+    async fn top_answer(&self, board: &BoardId, limit: usize) -> Result<TopAnswer, Refusal> {
+        match self.ports.views.view(board) {
+            Some(view) => {
+                self.metrics.read("top", "memory");
+                self.top_answers.of(&view, limit)
+            }
+            None => TopAnswer::new(&self.top(board, limit).await?),
+        }
+    }
+
     /// The best of a board, from the node's own snapshot where it has one.
     pub(crate) async fn top(&self, board: &BoardId, limit: usize) -> Result<TopList, Refusal> {
         if let Some(view) = self.ports.views.view(board) {

@@ -107,6 +107,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> GuardedStream<S> {
         }
     }
 
+    /// The connection itself, unguarded: what comes on it is no HTTP any more.
+    pub(crate) fn into_inner(self) -> S {
+        self.inner
+    }
+
     /// Nothing more is read. Actix itself would end the connection at once and take away an answer that is being made, or
     /// keep it for as long as an answer takes that may be a stream without end.
     fn ended(&mut self) {

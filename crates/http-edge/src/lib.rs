@@ -13,5 +13,8 @@ pub mod refusal;
 pub mod request_scope;
 pub mod security_event;
 pub mod server;
+mod shared_stream;
+mod upgraded;
 
 pub use refusal::ApiError;
+pub use shared_stream::DirectWriter;

@@ -85,10 +85,10 @@ pub async fn request_scope(
         "HTTP request",
         otel.name = tracing::field::Empty,
         otel.kind = "server",
-        http.request.method = %method,
+        http.request.method = method,
         http.route = tracing::field::Empty,
         http.response.status_code = tracing::field::Empty,
-        request_id = %id.as_str(),
+        request_id = id.as_str(),
     );
     runtime::telemetry::set_parent(&span, &caller_context(request.headers()));
 
@@ -105,9 +105,12 @@ pub async fn request_scope(
     cors.apply(response.headers_mut());
 
     let status = response.status().as_u16();
-    span.record("otel.name", format!("{method} {route}"));
-    span.record("http.route", &route);
-    span.record("http.response.status_code", status);
+    tracing::record_all!(
+        span,
+        otel.name = format!("{method} {route}").as_str(),
+        http.route = route.as_str(),
+        http.response.status_code = status,
+    );
     INSTRUMENTS.duration.record(
         started.elapsed().as_secs_f64(),
         &[

@@ -1,19 +1,29 @@
 //! The server of a public listener: actix's, with every connection guarded (`guarded_stream`).
 
+use std::convert::Infallible;
 use std::fmt::Debug;
 use std::io;
 use std::net::TcpListener;
+use std::rc::Rc;
 use std::time::Duration;
 
+use actix_codec::Framed;
+use actix_http::body::BoxBody;
+use actix_http::h1::Codec;
 use actix_http::{HttpService, Request, Response};
 use actix_server::{Server, ServerBuilder};
-use actix_service::{IntoServiceFactory, Service, ServiceFactory, ServiceFactoryExt as _, fn_service, map_config};
+use actix_service::boxed::BoxServiceFactory;
+use actix_service::{
+    IntoServiceFactory, Service, ServiceFactory, ServiceFactoryExt as _, boxed, fn_factory, fn_service, map_config,
+};
 use actix_web::body::MessageBody;
 use actix_web::dev::AppConfig;
 use tokio::net::TcpStream;
 
 pub use crate::guarded_stream::ArrivalLimits;
 use crate::guarded_stream::GuardedStream;
+use crate::shared_stream::SharedStream;
+use crate::upgraded;
 
 /// For how long a connection waits for its next request. Longer than a head may take: whoever has begun one is told what
 /// it waited for.
@@ -31,6 +41,8 @@ pub struct ServerOptions {
     /// Whether somebody who closed its sending side gets the answer however long it takes, not only within 5 s. Not where
     /// streams are served: one that says nothing would keep its place after its reader has left.
     pub half_closed: bool,
+    /// Whether requests may ask for another protocol (RFC 9110, section 7.8).
+    pub upgrades: bool,
 }
 
 /// Serves an application on a bound listener; signals are the caller's business.
@@ -57,7 +69,7 @@ where
         .shutdown_timeout(options.drain_s)
         .listen(format!("http {address}"), listener, move || {
             let stopping = stopping.clone();
-            let application = application().into_factory().map_err(|error| error.into().error_response());
+            let make = || application().into_factory().map_err(|error| error.into().error_response());
             let service = HttpService::build()
                 .graceful_shutdown_signal(move || {
                     let stopping = stopping.clone();
@@ -70,14 +82,50 @@ where
                 .h1_write_buffer_size(options.write_buffer)
                 // The guard's business, which knows who has left from whose body was bad.
                 .h1_allow_half_closed(true)
-                .local_addr(address)
-                .h1(map_config(application, |()| AppConfig::default()));
+                .local_addr(address);
+            // In a box, a future takes no room in its connection once it has answered.
+            let boxed = |application| boxed::factory(map_config(application, |()| AppConfig::default()));
+            let upgrade = options.upgrades.then(|| answering_upgrades(boxed(make())));
+            let service = service.h1(boxed(make())).upgrade(upgrade);
             fn_service(move |connection: TcpStream| async move {
                 let peer = connection.peer_addr().ok();
+                let connection = SharedStream::new(connection);
                 Ok((GuardedStream::new(connection, options.arrival, options.half_closed), peer))
             })
             .and_then(service)
         })?
         .run();
     Ok(server)
+}
+
+/// A request for another protocol, and its connection.
+type Upgrading = (Request, Framed<GuardedStream<SharedStream>, Codec>);
+
+/// The application once more, for the connections that ask it for another protocol.
+fn answering_upgrades<R, B, E, I>(
+    application: BoxServiceFactory<(), Request, R, E, I>,
+) -> impl ServiceFactory<Upgrading, Config = (), Response = (), Error = Infallible, InitError = I>
+where
+    R: Into<Response<B>> + 'static,
+    B: MessageBody + 'static,
+    E: Into<Response<BoxBody>> + 'static,
+    I: 'static,
+{
+    fn_factory(move || {
+        let application = application.new_service(());
+        async move {
+            let application = Rc::new(application.await?);
+            Ok(fn_service(move |(request, connection)| {
+                let application = Rc::clone(&application);
+                // It lives as long as its connection, whose other state is small.
+                Box::pin(async move {
+                    let answer = |request| async move {
+                        application.call(request).await.map(|response| response.into().map_into_boxed_body())
+                    };
+                    upgraded::serve(request, connection, answer).await;
+                    Ok::<_, Infallible>(())
+                })
+            }))
+        }
+    })
 }

@@ -51,7 +51,7 @@ fn server_with(head: Duration, half_closed: bool) -> SocketAddr {
     std::thread::spawn(move || {
         actix_web::rt::System::new().block_on(async {
             let arrival = ArrivalLimits { head, body: head };
-            let options = ServerOptions { drain_s: 1, write_buffer: 4096, arrival, half_closed };
+            let options = ServerOptions { drain_s: 1, write_buffer: 4096, arrival, half_closed, upgrades: false };
             let server = serve(listener, options, || {
                 App::new()
                     .wrap(from_fn(request_scope))

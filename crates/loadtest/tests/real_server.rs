@@ -67,6 +67,12 @@ impl Server {
 
     /// The error is what it printed when it found a problem.
     fn try_load(&self, args: &[&str]) -> Result<Value, String> {
+        let (told, said, is_fine) = self.run(args);
+        if is_fine { Ok(serde_json::from_str(&told).expect("a report")) } else { Err(told + &said) }
+    }
+
+    /// What it found and what it said, and whether it was all right.
+    fn run(&self, args: &[&str]) -> (String, String, bool) {
         let players = self.dir.path().join("players.json");
         let output = Command::new(env!("CARGO_BIN_EXE_loadtest"))
             .args(args)
@@ -74,11 +80,8 @@ impl Server {
             .arg(players)
             .output()
             .expect("loadtest runs");
-        let told = String::from_utf8_lossy(&output.stdout).into_owned();
-        if !output.status.success() {
-            return Err(format!("{told}{}", String::from_utf8_lossy(&output.stderr)));
-        }
-        Ok(serde_json::from_str(&told).expect("a report"))
+        let text = |bytes| String::from_utf8(bytes).expect("text");
+        (text(output.stdout), text(output.stderr), output.status.success())
     }
 }
 
@@ -192,4 +195,37 @@ async fn points_that_a_server_does_not_grant_are_told() {
     let told = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(1), "{told}{}", String::from_utf8_lossy(&output.stderr));
     assert!(told.contains("unknown_board") && told.contains("nothing was committed"), "{told}");
+}
+
+#[tokio::test]
+async fn readers_that_stop_are_given_up_and_cost_the_others_nothing() {
+    let server = Server::start().await;
+    let pid = server.child.id().to_string();
+    let (told, _, _) = server.run(&[
+        "watch",
+        "--sockets",
+        "40",
+        "--stalled",
+        "10",
+        "--seconds",
+        "2",
+        "--stalled-seconds",
+        "15",
+        "--limit",
+        "50",
+        "--users",
+        "20",
+        "--updates-per-second",
+        "50",
+        "--server-pid",
+        &pid,
+    ]);
+    let told: Value = serde_json::from_str(&told).expect("a report, also with problems");
+    // How long the others' frames take says nothing on a machine that runs other tests.
+    let problems: Vec<&str> = told["problems"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    assert!(problems.iter().all(|problem| problem.starts_with("the others' p99 went")), "{told}");
+    assert_eq!((&told["evicted"], &told["behind"]), (&10.into(), &0.into()), "{told}");
+    assert!(told["evictedAfterMs"]["maxMs"].as_f64() < Some(15_000.0), "{told}");
+    assert!(told["stalledPeakMemoryMib"].is_f64(), "{told}");
+    assert_eq!(told["othersP99Ms"].as_array().map(Vec::len), Some(2), "{told}");
 }

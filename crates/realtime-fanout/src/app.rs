@@ -60,6 +60,7 @@ impl FanoutApp {
             write_buffer: WRITE_BUFFER,
             arrival: ArrivalLimits::default(),
             half_closed: false,
+            upgrades: true,
         };
         let server = serve(self.listener, options, move || {
             App::new()

@@ -2,6 +2,7 @@
 
 use actix_http::ws::{CloseCode, CloseReason, OpCode, Parser};
 use bytes::{Bytes, BytesMut};
+use common::error_code::ErrorCode;
 use common::state::StatePoint;
 use wire::frames::{ByeJson, Frame};
 
@@ -44,6 +45,14 @@ impl Format {
             }
         }
         bytes.freeze()
+    }
+}
+
+/// What ends a stream that showed no token where one is needed; Server-Sent Events just end.
+pub(crate) fn shut_out(format: Format) -> Option<Bytes> {
+    match format {
+        Format::Text | Format::Delta => Some(close(CloseCode::Policy, ErrorCode::Unauthenticated.as_str())),
+        Format::Sse => None,
     }
 }
 

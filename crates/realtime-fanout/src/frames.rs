@@ -45,12 +45,16 @@ pub(crate) struct FrameSet {
     pub(crate) beat: u64,
     /// Grows when the board's history was replaced by an older state of the same epoch: no socket may follow that.
     pub(crate) history: u64,
+    /// Over how long a time the clients that cannot follow should come back, milliseconds.
+    pub(crate) return_window_ms: u64,
     /// Grows when the list turned out to have been wrong at the version that it was shown with.
     pub(crate) repaired: u64,
     /// The newest curve, in groups that watch it.
     curve: Option<Arc<Curve>>,
     /// Grows with every curve.
     pub(crate) curves: u64,
+    /// The board shows its stream to whoever has a token: sockets that showed none are to be closed.
+    pub(crate) demands_token: bool,
     /// Every socket is to be closed.
     pub(crate) bye: Option<Goodbye>,
     made: Made,
@@ -125,9 +129,11 @@ impl FrameSet {
             told_at: top.state.version,
             beat: 0,
             history: 0,
+            return_window_ms: 0,
             repaired: 0,
             curve: None,
             curves: 0,
+            demands_token: false,
             bye: None,
             made: Made::default(),
             view,
@@ -188,6 +194,14 @@ impl FrameSet {
         next.curve = Some(curve);
         next.curves += 1;
         next.told += 1;
+        next
+    }
+
+    /// The set once the board demands a token, or none any more: then nobody has to hear of it.
+    pub(crate) fn demanding_token(&self, demands_token: bool) -> Self {
+        let mut next = self.copied();
+        next.demands_token = demands_token;
+        next.told += u64::from(demands_token);
         next
     }
 

@@ -20,6 +20,7 @@ use crate::frames::{FrameSet, Goodbye, Moved};
 use crate::metrics::Metrics;
 use crate::pace::Pace;
 use crate::settings::FanoutSettings;
+use crate::sockets::Sockets;
 
 /// What a group shows.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -57,6 +58,7 @@ pub(crate) struct Groups {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) settings: FanoutSettings,
     pub(crate) metrics: Arc<Metrics>,
+    sockets: Arc<Sockets>,
     curves: Arc<Curves>,
     /// Set once, when the node drains.
     pub(crate) goodbye: watch::Sender<Option<Goodbye>>,
@@ -68,12 +70,13 @@ impl Groups {
         views: Arc<BoardViews>,
         clock: Arc<dyn Clock>,
         settings: FanoutSettings,
+        sockets: Arc<Sockets>,
         metrics: Arc<Metrics>,
         ranks: Arc<dyn RankIndex>,
     ) -> Self {
         let goodbye = watch::Sender::new(None);
         let curves = Arc::new(Curves::new(Arc::clone(&views), ranks, settings.curve));
-        Self { views, clock, settings, metrics, curves, goodbye, running: Mutex::default() }
+        Self { views, clock, settings, metrics, sockets, curves, goodbye, running: Mutex::default() }
     }
 
     /// The group, started on the calling runtime when nobody watches it yet. `None` when there is no view of the board.
@@ -117,6 +120,8 @@ impl GroupTask {
     async fn run(mut self, mut view: watch::Receiver<Arc<View>>, curve: Option<Arc<CurveFeed>>) {
         let mut curves = curve.as_ref().map(|feed| feed.subscribe());
         let mut goodbye = self.groups.goodbye.subscribe();
+        let mut rules = self.groups.views.rules_read();
+        rules.mark_changed();
         // The first set was made from a view that may have moved since.
         view.mark_changed();
         let mut moved = false;
@@ -125,12 +130,12 @@ impl GroupTask {
                 biased;
                 bye = goodbye.wait_for(Option::is_some) => {
                     let bye = bye.ok().and_then(|bye| *bye);
-                    self.close(bye.unwrap_or(Goodbye { reason: "draining", window_ms: 1_000 }));
+                    self.close(bye.unwrap_or_else(|| self.goodbye("draining")));
                     return;
                 }
                 changed = view.changed(), if !moved => {
                     if changed.is_err() {
-                        self.close(Goodbye { reason: "the board is gone", window_ms: 10_000 });
+                        self.close(self.goodbye("the board is gone"));
                         return;
                     }
                     moved = true;
@@ -145,6 +150,7 @@ impl GroupTask {
                     self.early_curve = curve;
                     self.tell_curve();
                 }
+                Ok(()) = rules.changed() => self.follow_rules(),
                 () = sleep_until(self.beat_at) => {
                     let next = self.frames.borrow().beaten();
                     self.publish(next);
@@ -154,7 +160,10 @@ impl GroupTask {
     }
 
     fn advance(&mut self, view: Arc<View>) {
-        let Moved { frames: next, told, changed_at } = self.frames.borrow().moved(Arc::clone(&view));
+        let Moved { frames: mut next, told, changed_at } = self.frames.borrow().moved(Arc::clone(&view));
+        if next.history != self.frames.borrow().history {
+            next.return_window_ms = self.groups.sockets.return_window_ms();
+        }
         if !told {
             // Every thread knows the newest version; no socket is woken for it.
             self.frames.send_replace(Arc::new(next));
@@ -171,6 +180,15 @@ impl GroupTask {
         let board = KeyValue::new("board", view.board.to_string());
         self.groups.metrics.tick_interval_seconds.record(interval.as_secs_f64(), &[board]);
         self.record(changed_at);
+    }
+
+    /// A board may demand a token from now on, of those too who are there already.
+    fn follow_rules(&mut self) {
+        let frames = Arc::clone(&self.frames.borrow());
+        let demands_token = self.groups.views.board(frames.board()).is_some_and(|board| board.stream_token);
+        if demands_token != frames.demands_token {
+            self.publish(frames.demanding_token(demands_token));
+        }
     }
 
     fn tell_curve(&mut self) {
@@ -190,6 +208,10 @@ impl GroupTask {
             let waited_ms = self.groups.clock.now().millis_since(changed_at).max(0);
             self.groups.metrics.submit_to_frame_seconds.record(waited_ms as f64 / 1000.0, &[]);
         }
+    }
+
+    fn goodbye(&self, reason: &'static str) -> Goodbye {
+        Goodbye { reason, window_ms: self.groups.sockets.return_window_ms() }
     }
 
     fn close(&mut self, bye: Goodbye) {

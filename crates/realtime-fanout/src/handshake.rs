@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use actix_web::body::BoxBody;
+use actix_web::http::Version;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, SEC_WEBSOCKET_PROTOCOL};
 use actix_web::web::{Data, Payload, ServiceConfig};
 use actix_web::{FromRequest as _, HttpRequest, HttpResponse, HttpResponseBuilder, dev, web};
@@ -13,9 +14,9 @@ use common::error_code::{ErrorCode, Refusal};
 use common::ids::BoardId;
 use common::state::StatePoint;
 use common::top_window::MAX_TOP;
-use http_edge::ApiError;
 use http_edge::client_address::counted;
 use http_edge::query;
+use http_edge::{ApiError, DirectWriter};
 
 use crate::encoding::Format;
 use crate::group::GroupKey;
@@ -128,8 +129,10 @@ async fn opened(
     let hub = request.app_data::<Rc<Hub>>().ok_or_else(Refusal::internal)?;
     let key = GroupKey { board: board.clone(), limit, curve };
     let group = hub.join(&state.groups, &key).ok_or_else(Refusal::unavailable)?;
-    let (body, control) =
-        socket(group, Opening { format, seen, floor, greeting }, state.groups.metrics.clone(), permit);
+    // Server-Sent Events stand in chunks, which actix makes.
+    let writer = DirectWriter::of(request).filter(|_| format != Format::Sse);
+    let opening = Opening { format, seen, floor, greeting, holds_token: holder.is_some() };
+    let (body, control) = socket(group, opening, writer, state.groups.metrics.clone(), permit);
     if let Some(holder) = holder {
         let feed = state.own_changes.join(&board, holder.claims.user);
         actix_web::rt::spawn(attend(control.clone(), holder, feed, Arc::clone(&state.clock)));
@@ -144,6 +147,11 @@ async fn negotiated(request: &HttpRequest) -> Result<(HttpResponse, Format), Ref
     let not_a_handshake = |error: actix_web::Error| {
         Refusal::new(ErrorCode::InvalidRequest, format!("this path takes WebSocket handshakes only: {error}"))
     };
+    // actix-ws does not look at it; an HTTP/1.0 party between would take what follows for a body (RFC 6455, section 4.2.1).
+    if request.version() < Version::HTTP_11 {
+        let message = "this path takes WebSocket handshakes only: they need HTTP/1.1";
+        return Err(Refusal::new(ErrorCode::InvalidRequest, message));
+    }
     let nothing = Payload::from_request(request, &mut dev::Payload::None).await.map_err(not_a_handshake)?;
     let names = SUBPROTOCOLS.map(|(name, _)| name);
     let (response, _session, _messages) =

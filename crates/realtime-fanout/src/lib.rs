@@ -27,6 +27,7 @@ mod metrics;
 mod own_changes;
 mod pace;
 mod private_stream;
+mod reader;
 mod settings;
 mod sockets;
 mod state;

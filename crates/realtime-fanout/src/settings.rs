@@ -28,6 +28,8 @@ pub struct FanoutSettings {
     pub curve: Duration,
     /// How long a client's claim to have seen a newer state than this node may hold its handshake up.
     pub resume_wait: Duration,
+    /// The window in which clients that are sent away come back grows by so much with each open socket of the node.
+    pub return_per_socket: Duration,
     /// How long sockets have to take their goodbye when the node drains.
     pub drain_limit: Duration,
 }
@@ -44,6 +46,8 @@ impl Default for FanoutSettings {
             handshakes_per_second: 2_000,
             curve: Duration::from_secs(5),
             resume_wait: Duration::from_secs(1),
+            // 500 a second.
+            return_per_socket: Duration::from_millis(2),
             drain_limit: Duration::from_secs(5),
         }
     }

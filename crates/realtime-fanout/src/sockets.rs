@@ -1,6 +1,7 @@
 //! How many sockets are open, by address and in all.
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,8 +21,12 @@ const NODE_HANDSHAKES: &str = "node-handshakes";
 /// How long a client over its limit should wait. A socket may close at any time.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
+/// The shortest and the longest window in which clients that are sent away come back.
+const RETURN_WINDOW: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(60);
+
 /// The open sockets of a node.
 pub(crate) struct Sockets {
+    return_per_socket: Duration,
     limit_per_address: u32,
     limit: u32,
     /// Handshakes within a second.
@@ -35,6 +40,7 @@ pub(crate) struct Sockets {
 impl Sockets {
     pub(crate) fn new(settings: &FanoutSettings, metrics: Arc<Metrics>) -> Arc<Self> {
         Arc::new(Self {
+            return_per_socket: settings.return_per_socket,
             limit_per_address: settings.sockets_per_address,
             limit: settings.sockets_per_node,
             rate: Quota {
@@ -80,6 +86,14 @@ impl Sockets {
 
     pub(crate) fn open(&self) -> usize {
         *self.open.borrow()
+    }
+
+    /// Over how long a time the clients of all open sockets should come back, milliseconds: a node or the place that takes
+    /// them next is met by few of them at once. Asked once for everybody who is sent away: as they go, it shrinks.
+    pub(crate) fn return_window_ms(&self) -> u64 {
+        let open = u32::try_from(self.open()).unwrap_or(u32::MAX);
+        let window = self.return_per_socket.saturating_mul(open).clamp(*RETURN_WINDOW.start(), *RETURN_WINDOW.end());
+        u64::try_from(window.as_millis()).unwrap_or(u64::MAX)
     }
 
     /// Resolves when no socket is open.
@@ -165,6 +179,16 @@ mod tests {
         assert_eq!(refused(&sockets, "b", NOW), Some(Details::Limit("node-handshakes")));
         assert_eq!(refused(&sockets, "b", NOW.plus_millis(250)), None);
         assert!(sockets.by_address.lock().is_empty());
+    }
+
+    #[test]
+    fn those_who_are_sent_away_come_back_over_a_time_that_grows_with_them() {
+        let sockets = sockets(0, 0, 0);
+        assert_eq!(sockets.return_window_ms(), 1_000);
+        let mut open: Vec<_> = (0..5_000).map(|_| sockets.admit("a".into(), NOW).unwrap()).collect();
+        assert_eq!(sockets.return_window_ms(), 10_000);
+        open.extend((0..35_000).map(|_| sockets.admit("a".into(), NOW).unwrap()));
+        assert_eq!(sockets.return_window_ms(), 60_000);
     }
 
     #[test]

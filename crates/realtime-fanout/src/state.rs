@@ -15,12 +15,6 @@ use crate::own_changes::OwnChanges;
 use crate::settings::FanoutSettings;
 use crate::sockets::Sockets;
 
-/// Milliseconds of the window in which clients come back, for each of them: 500 a second.
-const WINDOW_MS_PER_SOCKET: u64 = 2;
-
-/// The shortest and the longest window.
-const WINDOW_MS: std::ops::RangeInclusive<u64> = 1_000..=60_000;
-
 /// What a fan-out node asks of the world.
 #[derive(Clone)]
 pub struct FanoutPorts {
@@ -59,6 +53,7 @@ impl FanoutState {
             Arc::clone(&views),
             Arc::clone(&clock),
             settings.clone(),
+            Arc::clone(&sockets),
             metrics,
             Arc::clone(&ranks),
         ));
@@ -83,8 +78,7 @@ impl FanoutState {
     /// Says goodbye to every socket and closes it; new ones are refused from now on. Returns when all are closed, at the
     /// latest after the settings' limit. Before the HTTP server is stopped: it would wait for open sockets.
     pub async fn drain(&self) {
-        let window = (self.sockets.open() as u64).saturating_mul(WINDOW_MS_PER_SOCKET);
-        let window_ms = window.clamp(*WINDOW_MS.start(), *WINDOW_MS.end());
+        let window_ms = self.sockets.return_window_ms();
         self.groups.goodbye.send_replace(Some(Goodbye { reason: "draining", window_ms }));
         if tokio::time::timeout(self.settings.drain_limit, self.sockets.all_closed()).await.is_err() {
             tracing::warn!(sockets = self.sockets.open(), "sockets that do not take their goodbye are cut off");

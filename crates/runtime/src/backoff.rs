@@ -50,4 +50,10 @@ mod tests {
         backoff.reset();
         assert!(backoff.next_wait() <= Duration::from_millis(10));
     }
+
+    #[test]
+    fn a_connection_is_tried_again_within_a_second_however_often_it_failed() {
+        let mut backoff = Backoff::reconnect();
+        assert!((0..100).all(|_| backoff.next_wait() <= Duration::from_secs(1)));
+    }
 }

@@ -4,6 +4,7 @@
 
 pub mod access_token;
 pub mod admin;
+mod allocator;
 pub mod backoff;
 pub mod clock;
 pub mod exit;

@@ -27,21 +27,34 @@ impl JsonLog {
     }
 }
 
-/// A span's fields, kept until its events are written.
-struct SpanFields(Map<String, Value>);
+/// A span's fields, kept until its events are written: most spans have none, so nothing is made up for a line here.
+struct SpanFields(Vec<(&'static str, Value)>);
+
+impl Taking for SpanFields {
+    fn take(&mut self, name: &'static str, value: Value) {
+        // What only exporters read.
+        if name.starts_with("otel.") {
+            return;
+        }
+        match self.0.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, held)) => *held = value,
+            None => self.0.push((name, value)),
+        }
+    }
+}
 
 impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for JsonLog {
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
         let Some(span) = context.span(id) else { return };
-        let mut fields = Map::new();
+        let mut fields = SpanFields(Vec::with_capacity(attributes.fields().len()));
         attributes.record(&mut Fields(&mut fields));
-        span.extensions_mut().insert(SpanFields(fields));
+        span.extensions_mut().insert(fields);
     }
 
     fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
         let Some(span) = context.span(id) else { return };
         if let Some(fields) = span.extensions_mut().get_mut::<SpanFields>() {
-            values.record(&mut Fields(&mut fields.0));
+            values.record(&mut Fields(fields));
         }
     }
 
@@ -60,9 +73,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for JsonLog {
         }
         for span in context.event_scope(event).into_iter().flat_map(|scope| scope.from_root()) {
             if let Some(SpanFields(fields)) = span.extensions().get::<SpanFields>() {
-                line.extend(
-                    fields.iter().filter(|(name, _)| !name.starts_with("otel.")).map(|(k, v)| (k.clone(), v.clone())),
-                );
+                line.extend(fields.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
             }
         }
         event.record(&mut Fields(&mut line));
@@ -74,29 +85,40 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for JsonLog {
     }
 }
 
-struct Fields<'a>(&'a mut Map<String, Value>);
+/// What fields are gathered in.
+trait Taking {
+    fn take(&mut self, name: &'static str, value: Value);
+}
 
-impl Visit for Fields<'_> {
+impl Taking for Map<String, Value> {
+    fn take(&mut self, name: &'static str, value: Value) {
+        self.insert(name.to_owned(), value);
+    }
+}
+
+struct Fields<'a, T>(&'a mut T);
+
+impl<T: Taking> Visit for Fields<'_, T> {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.0.insert(field.name().to_owned(), format!("{value:?}").into());
+        self.0.take(field.name(), format!("{value:?}").into());
     }
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.0.insert(field.name().to_owned(), value.into());
+        self.0.take(field.name(), value.into());
     }
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.0.insert(field.name().to_owned(), value.into());
+        self.0.take(field.name(), value.into());
     }
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.0.insert(field.name().to_owned(), value.into());
+        self.0.take(field.name(), value.into());
     }
     fn record_u128(&mut self, field: &Field, value: u128) {
         // Durations in whole milliseconds come as these.
-        self.0.insert(field.name().to_owned(), u64::try_from(value).map_or(Value::Null, Value::from));
+        self.0.take(field.name(), u64::try_from(value).map_or(Value::Null, Value::from));
     }
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.0.insert(field.name().to_owned(), value.into());
+        self.0.take(field.name(), value.into());
     }
     fn record_f64(&mut self, field: &Field, value: f64) {
-        self.0.insert(field.name().to_owned(), value.into());
+        self.0.take(field.name(), value.into());
     }
 }

@@ -89,7 +89,12 @@ impl Telemetry {
         } else {
             JsonLog::new(service.as_str()).boxed()
         };
-        let spans = tracing_opentelemetry::layer().with_tracer(traces.tracer("scoreboard"));
+        // Clocks and threads of every entry would cost more than what they tell.
+        let spans = tracing_opentelemetry::layer()
+            .with_tracer(traces.tracer("scoreboard"))
+            .with_tracked_inactivity(false)
+            .with_location(false)
+            .with_threads(false);
         tracing_subscriber::registry()
             .with(filter)
             .with(spans)

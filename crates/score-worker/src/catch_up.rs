@@ -1,7 +1,7 @@
 //! How an index that stands somewhere is brought to the truth's head: with one page where that is enough, else by a
 //! fill, page by page.
 
-use common::ids::BoardId;
+use common::ids::{BoardId, UserId};
 use common::ports::{FillStart, FillStep, IndexState, Projected, QueueError, RankIndex, RowPage, StoreError, Truth};
 use common::standing::BoardChange;
 use common::state::{BoardHead, StatePoint, Version};
@@ -86,6 +86,9 @@ pub(crate) struct Fill<'a> {
     ranks: &'a dyn RankIndex,
     head: BoardHead,
     filler: Uuid,
+    /// The board is read as it is stored first, up to this user: by version its rows are all over the table.
+    by_user: Option<Option<UserId>>,
+    /// Then whatever has changed since the first page.
     after: Version,
     page_rows: usize,
 }
@@ -100,7 +103,10 @@ impl<'a> Fill<'a> {
     ) -> Result<Self, RepairError> {
         let filler = Uuid::new_v4();
         match ranks.begin_fill(&head.board, &head.state.epoch, head.state.version, filler).await? {
-            FillStart::From(after) => Ok(Self { truth, ranks, head, filler, after, page_rows }),
+            FillStart::From(after) => {
+                let by_user = (after == Version::ZERO).then_some(None);
+                Ok(Self { truth, ranks, head, filler, by_user, after, page_rows })
+            }
             FillStart::Busy => Err(RepairError::Busy),
         }
     }
@@ -108,11 +114,19 @@ impl<'a> Fill<'a> {
     /// Adds the next page. `true` when that was the last and the index shows the head.
     pub(crate) async fn step(&mut self) -> Result<bool, RepairError> {
         let board = &self.head.board;
-        let Some(page) = self.truth.rows_above(board, self.after, self.page_rows).await? else {
-            return Err(RepairError::Moved);
+        let page = match self.by_user {
+            Some(after) => self.truth.rows_by_user(board, after, self.page_rows).await?,
+            None => self.truth.rows_above(board, self.after, self.page_rows).await?,
         };
-        if page.head.state.epoch != self.head.state.epoch {
-            return Err(RepairError::Moved);
+        let ours = |page: &RowPage| page.head.state.epoch == self.head.state.epoch;
+        let page = page.filter(ours).ok_or(RepairError::Moved)?;
+        if let Some(after) = self.by_user {
+            step_of(self.ranks.fill(board, self.filler, &page.rows).await?)?;
+            if after.is_none() {
+                self.after = page.head.state.version;
+            }
+            self.by_user = (!page.complete).then(|| page.rows.last().map(|last| last.user));
+            return Ok(false);
         }
         if let Some(last) = page.rows.last() {
             self.after = last.version;

@@ -262,6 +262,7 @@ async fn serve_http(
         write_buffer: WRITE_BUFFER,
         arrival: ArrivalLimits::default(),
         half_closed: false,
+        upgrades: true,
     };
     let server = serve(listener, options, move || {
         App::new()

@@ -189,6 +189,20 @@ pub(crate) struct WatchArgs {
     /// How many lines, 1 to 100
     #[arg(long, default_value_t = 10)]
     pub(crate) limit: u16,
+    #[command(flatten)]
+    pub(crate) token: TokenArgs,
+}
+
+/// Never as an argument, as with passwords.
+#[derive(Debug, Args)]
+#[group(multiple = false)]
+pub(crate) struct TokenArgs {
+    /// Reads the access token of a player from the first line of standard input
+    #[arg(long)]
+    pub(crate) token_stdin: bool,
+    /// Takes the access token from this environment variable
+    #[arg(long, value_name = "VARIABLE")]
+    pub(crate) token_env: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -298,9 +312,12 @@ mod tests {
     }
 
     #[test]
-    fn no_command_serves_and_a_password_is_not_an_argument() {
+    fn no_command_serves_and_no_secret_is_an_argument() {
         assert!(CommandLine::try_parse_from(["scoreboard"]).unwrap().command.is_none());
-        let user = ["scoreboard", "user", "create", "ada", "--password", "hunter22222"];
-        assert_eq!(CommandLine::try_parse_from(user).unwrap_err().exit_code(), i32::from(Exit::Usage.code()));
+        let user = &["scoreboard", "user", "create", "ada", "--password", "hunter22222"][..];
+        for line in [user, &["scoreboard", "watch", "--token", "a.b.c"]] {
+            let code = CommandLine::try_parse_from(line).unwrap_err().exit_code();
+            assert_eq!(code, i32::from(Exit::Usage.code()), "{line:?}");
+        }
     }
 }

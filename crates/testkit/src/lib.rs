@@ -1,5 +1,5 @@
 //! What tests of every crate share: the contract that each backend of a port passes, fixtures, a model to compare
-//! with, and waiting on conditions.
+//! with, a proxy that breaks connections, and waiting on conditions.
 //!
 //! A backend's test file is short: a function that makes the port's fixture, and one macro that expands into a
 //! `#[tokio::test]` for each case of the contract.
@@ -19,6 +19,7 @@ pub mod contract;
 pub mod fixtures;
 pub mod history;
 pub mod model;
+pub mod proxy;
 pub mod sequences;
 pub mod waiting;
 

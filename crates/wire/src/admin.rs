@@ -27,6 +27,7 @@ impl From<&Board> for v1::BoardWithRules {
             epoch: board.head.state.epoch.to_string(),
             version: board.head.state.version.0,
             action_types: board.rules.iter().map(Into::into).collect(),
+            stream_token: board.stream_token,
         }
     }
 }

@@ -188,7 +188,7 @@ export class ScoreboardStream {
     socket.onopen = () => this.#opened();
     socket.onmessage = (event) => this.#received(event.data);
     socket.onclose = (event) => this.#closed(event);
-    socket.onerror = () => {}; // a close follows
+    socket.onerror = () => this.#failed();
   }
 
   /** @returns {SocketLike | null} null: this platform will not even try */
@@ -348,6 +348,11 @@ export class ScoreboardStream {
     if (this.#state !== "stopped") this.#retry(); // unless a listener stopped it
   }
 
+  /** A browser closes a socket after its error; Node does not where the connection never stood. */
+  #failed() {
+    if (this.#timers.has("connect")) this.#closed(undefined);
+  }
+
   /** Gives the connection up, if there still is one, and plans the next. */
   #retry() {
     this.#leave();
@@ -367,7 +372,7 @@ export class ScoreboardStream {
     const socket = this.#socket;
     if (socket === null) return;
     this.#socket = null;
-    socket.onopen = socket.onmessage = socket.onclose = null;
+    socket.onopen = socket.onmessage = socket.onclose = socket.onerror = null;
     socket.close(1000);
   }
 

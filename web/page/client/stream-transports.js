@@ -7,6 +7,8 @@ import { EventStream } from "./event-stream.js";
 
 /** So many connections in a row without a single frame, and the next way is tried. */
 const MISSES = 2;
+/** The same where the preferred way has worked: more likely than the network, the server is away for a moment. */
+const MISSES_AFTER_WORKING = 6;
 
 /** @returns {Transport[]} what this platform has, the better one first */
 export function transportsHere() {
@@ -20,6 +22,7 @@ export class TransportChoice {
   #index = 0;
   #misses = 0;
   #workedSince = 0;
+  #hasPreferredWorked = false;
 
   /**
    * @param {readonly Transport[]} transports
@@ -45,7 +48,8 @@ export class TransportChoice {
   /** A connection ended that had brought no frame. */
   missed() {
     this.#misses += 1;
-    if (this.#misses < MISSES) return;
+    if (this.#misses < (this.#index === 0 && this.#hasPreferredWorked ? MISSES_AFTER_WORKING : MISSES)) return;
+    this.#hasPreferredWorked = false;
     this.#misses = 0;
     this.#workedSince = 0;
     this.#index = (this.#index + 1) % this.#transports.length;
@@ -54,6 +58,7 @@ export class TransportChoice {
   /** The connection brings frames. */
   worked() {
     this.#misses = 0;
+    if (this.#index === 0) this.#hasPreferredWorked = true;
     if (this.#workedSince === 0) this.#workedSince = this.#now();
   }
 

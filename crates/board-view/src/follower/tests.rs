@@ -279,3 +279,17 @@ fn failed_reads_wait_longer_each_time_whatever_asks() {
     assert!(waits.windows(2).all(|pair| pair[1] >= pair[0]), "{waits:?}");
     assert!(waits[6] >= LAST_RETRY && waits[6] < LAST_RETRY * 2);
 }
+
+#[test]
+fn for_who_asked_the_truth_is_read_though_events_brought_what_was_missing() {
+    let (mut board, now) = (Board::new(), Instant::now());
+    let mut follower = Follower::new(now);
+    assert_eq!(follower.start_read(now), Some(Reason::Start));
+    follower.read(board.newest().clone(), now);
+    let change = board.commit(0, Some(5));
+    follower.head_seen(board.head(), now, now);
+    let later = now + EVENT_GRACE;
+    follower.check_due(later, Reason::Asked);
+    assert!(follower.changed(change, later));
+    assert_eq!(follower.start_read(later), Some(Reason::Asked));
+}

@@ -114,14 +114,14 @@ pub struct Gain {
     pub points: i64,
 }
 
-/// Rows above a version, read with the board's head in one snapshot.
+/// Rows of a board, read with the board's head in one snapshot.
 #[derive(Clone, Debug)]
 pub struct RowPage {
     /// Where the board stood.
     pub head: BoardHead,
-    /// In version order.
+    /// In the order that was asked for.
     pub rows: Vec<ScoreRow>,
-    /// No row is missing between the asked version and the head.
+    /// None is missing between the asked version and the head, or after the asked user.
     pub complete: bool,
 }
 
@@ -161,6 +161,16 @@ pub trait Truth: Send + Sync {
 
     /// Up to `limit` rows (tombstones too) above `after`, with the head, in one snapshot. `None`: no such board.
     async fn rows_above(&self, board: &BoardId, after: Version, limit: usize) -> Result<Option<RowPage>, StoreError>;
+
+    /// Up to `limit` rows (tombstones too) of users after this one, by user, with the head, in one snapshot. To read a
+    /// whole board: as it is stored, and not as it was played. `complete`: there are no users after those.
+    /// `None`: no such board.
+    async fn rows_by_user(
+        &self,
+        board: &BoardId,
+        after: Option<UserId>,
+        limit: usize,
+    ) -> Result<Option<RowPage>, StoreError>;
 
     /// What became of a user's action: the applied one, else the last refusal. `None`: never decided.
     async fn receipt(&self, user: UserId, board: &BoardId, action: &ActionId) -> Result<Option<Receipt>, StoreError>;

@@ -1,13 +1,16 @@
 //! A connection on loan from the pool. Whatever happens to its holder (an error, a deadline, a dropped future), a
-//! connection that is inside a transaction or no longer trusted is closed and never goes back to the pool.
+//! connection that is inside a transaction or no longer trusted is closed and never goes back to the pool. One on which
+//! the server kept silent takes those along that lie idle: they may be half open as well, and each would cost the same
+//! silence again.
 
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::ports::StoreError;
-use deadpool_postgres::Object;
+use deadpool_postgres::{Object, Pool};
 use futures_util::future::try_join_all;
+use parking_lot::Mutex;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row, Statement};
 
@@ -26,12 +29,14 @@ pub(super) struct Lease {
     in_transaction: AtomicBool,
     /// An error or a deadline showed that the connection is not to be trusted.
     spoiled: AtomicBool,
+    /// Since when an answer is awaited.
+    asked_at: Mutex<Option<Instant>>,
 }
 
 impl Lease {
     pub(super) fn new(connection: Object, patience: Duration) -> Self {
         let (in_transaction, spoiled) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self { connection: Some(connection), patience, in_transaction, spoiled }
+        Self { connection: Some(connection), patience, in_transaction, spoiled, asked_at: Mutex::default() }
     }
 
     /// The same loan with more patience, for work that is known to be slow.
@@ -54,7 +59,12 @@ impl Lease {
         &self,
         work: impl Future<Output = Result<T, tokio_postgres::Error>> + Send,
     ) -> Result<T, StoreError> {
-        match tokio::time::timeout(self.patience, work).await {
+        *self.asked_at.lock() = Some(Instant::now());
+        let ended = tokio::time::timeout(self.patience, work).await;
+        if ended.is_ok() {
+            *self.asked_at.lock() = None;
+        }
+        match ended {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => {
                 if spoils_connection(&error) {
@@ -114,8 +124,22 @@ impl Lease {
     }
 }
 
+/// Closes the connections that lie idle since before `asked_at`.
+fn doubt_idle(pool: &Pool, asked_at: Instant) {
+    let silence = asked_at.elapsed();
+    let closed = pool.retain(|_, connection| connection.last_used() < silence).removed.len();
+    tracing::warn!(silence_ms = silence.as_millis(), closed, "the database says nothing; idle connections are closed");
+}
+
 impl Drop for Lease {
     fn drop(&mut self) {
+        // Half of the patience: a holder may have less than we do. The server's own limit for a lock strikes before.
+        if let Some(asked_at) = self.asked_at.get_mut().take()
+            && asked_at.elapsed() >= self.patience / 2
+            && let Some(pool) = self.connection.as_ref().and_then(Object::pool)
+        {
+            doubt_idle(&pool, asked_at);
+        }
         if (self.in_transaction.load(Ordering::Relaxed) || self.spoiled.load(Ordering::Relaxed))
             && let Some(connection) = self.connection.take()
         {

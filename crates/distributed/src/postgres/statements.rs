@@ -216,6 +216,19 @@ statements! {
         WHERE b.board = $1
         ORDER BY s.version";
 
+    /// Rows by user, tombstones too, after a user or from the first one; one row without a user when there are none.
+    ROWS_BY_USER = "
+        SELECT b.epoch, b.version, s.user_id, u.username, s.score, s.version, s.updated_at
+        FROM boards AS b
+        LEFT JOIN LATERAL (
+            SELECT user_id, score, version, updated_at FROM scores
+            WHERE board = $1 AND user_id > coalesce($2::uuid, '00000000-0000-0000-0000-000000000000')
+            ORDER BY user_id LIMIT $3
+        ) AS s ON true
+        LEFT JOIN users AS u ON u.user_id = s.user_id
+        WHERE b.board = $1
+        ORDER BY s.user_id";
+
     /// A user's action: the applied row, else what a review or the quarantine says, else the last refusal.
     RECEIPT = "
         SELECT outcome, action_id, board, action_type, points, score_after, version, decided_at FROM (

@@ -73,16 +73,19 @@ impl Truth for PgStore {
     }
 
     async fn rows_above(&self, board: &BoardId, after: Version, limit: usize) -> Result<Option<RowPage>, StoreError> {
-        // One row more than asked for tells whether the page is the last one.
         let params: &Params<'_> = &[&board.as_str(), &version_column(after), &bigint(limit.saturating_add(1))];
-        let rows = self.rows(statements::ROWS_ABOVE, params).await?;
-        let Some(first) = rows.first() else { return Ok(None) };
-        let head = BoardHead { board: board.clone(), state: state_point(first, 0)? };
-        let mut rows: Vec<ScoreRow> =
-            rows.iter().map(|row| score_row(row, 2)).filter_map(Result::transpose).collect::<Result<_, _>>()?;
-        let complete = rows.len() <= limit;
-        rows.truncate(limit);
-        Ok(Some(RowPage { head, rows, complete }))
+        page(board, &self.rows(statements::ROWS_ABOVE, params).await?, limit)
+    }
+
+    async fn rows_by_user(
+        &self,
+        board: &BoardId,
+        after: Option<UserId>,
+        limit: usize,
+    ) -> Result<Option<RowPage>, StoreError> {
+        let after = after.map(|user| user.0);
+        let params: &Params<'_> = &[&board.as_str(), &after, &bigint(limit.saturating_add(1))];
+        page(board, &self.rows(statements::ROWS_BY_USER, params).await?, limit)
     }
 
     async fn receipt(&self, user: UserId, board: &BoardId, action: &ActionId) -> Result<Option<Receipt>, StoreError> {
@@ -103,6 +106,17 @@ impl Truth for PgStore {
             ledger_actions: unsigned(&row, 3)?,
         }))
     }
+}
+
+/// One row more than asked for tells whether the page is the last one.
+fn page(board: &BoardId, rows: &[Row], limit: usize) -> Result<Option<RowPage>, StoreError> {
+    let Some(first) = rows.first() else { return Ok(None) };
+    let head = BoardHead { board: board.clone(), state: state_point(first, 0)? };
+    let mut rows: Vec<ScoreRow> =
+        rows.iter().map(|row| score_row(row, 2)).filter_map(Result::transpose).collect::<Result<_, _>>()?;
+    let complete = rows.len() <= limit;
+    rows.truncate(limit);
+    Ok(Some(RowPage { head, rows, complete }))
 }
 
 #[async_trait]

@@ -8,6 +8,7 @@ use common::receipt::Outcome;
 use common::score_update::ScoreUpdate;
 use distributed::postgres::PgStore;
 use testkit::fixtures::{noon, players, update};
+use testkit::proxy::Proxy;
 use testkit::waiting::{SOON, eventually, within};
 use tokio_postgres::Client;
 
@@ -92,11 +93,12 @@ async fn a_batch_that_nobody_waits_for_any_more_leaves_no_transaction_behind() {
         }) => {}
     }
     holder.batch_execute("ROLLBACK").await.unwrap();
-    applies_once(&store, &batch).await;
-    eventually(SOON, "no session to be inside a transaction", || async {
-        sessions(&watcher, "state LIKE 'idle in transaction%'").await.is_empty()
+    // Before anybody uses the pool again, and before the server's own patience ends.
+    eventually(Duration::from_secs(3), "no session to be inside a transaction", || async {
+        sessions(&watcher, "state <> 'idle'").await.is_empty()
     })
     .await;
+    applies_once(&store, &batch).await;
 }
 
 #[tokio::test]
@@ -156,6 +158,38 @@ async fn a_server_that_says_nothing_costs_no_more_than_the_patience_for_a_connec
     assert!(words.contains("no answer"), "{words}");
     let error = within(Duration::from_secs(4), "an error", store.heads()).await.unwrap_err();
     assert!(matches!(error, StoreError::Unavailable { .. }), "{error:?} after {:?}", began.elapsed());
+}
+
+/// Connections that lead nowhere without having been told so: the first silence is enough to doubt those that lie idle.
+#[tokio::test]
+async fn half_open_connections_cost_one_patience_and_not_one_each() {
+    let database = Database::migrated().await;
+    let proxy = Proxy::before(&database.url).await;
+    let store = database.store_with(|settings| {
+        settings.url = proxy.url();
+        settings.pool_size = 4;
+        settings.statement_timeout = Duration::from_secs(1);
+    });
+    let user = players(&store, 1).await[0].user;
+    let all_at_once = (0..8).map(|_| store.heads());
+    futures_util::future::try_join_all(all_at_once).await.unwrap();
+    assert_eq!(proxy.connections(), 4, "every connection was used");
+    proxy.lose(true);
+    proxy.lose(false);
+    let batch = [update(user, "once").build()];
+    let patience = Duration::from_millis(2_000 + 500);
+    let error = within(patience, "an error", store.apply_batch(&batch, noon())).await.unwrap_err();
+    assert!(matches!(error, StoreError::Unavailable { .. }), "{error:?}");
+    within(patience, "a commit", applies_once(&store, &batch)).await;
+
+    // As a worker does, which gives up before the store does.
+    futures_util::future::try_join_all((0..8).map(|_| store.heads())).await.unwrap();
+    proxy.lose(true);
+    proxy.lose(false);
+    let gave_up = tokio::time::timeout(Duration::from_millis(1_500), store.apply_batch(&batch, noon())).await;
+    assert!(gave_up.is_err(), "{gave_up:?}");
+    let again = within(patience, "an answer", store.apply_batch(&batch, noon())).await.unwrap();
+    assert!(matches!(again.outcomes[0], Outcome::Applied { .. }), "{again:?}");
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use common::state::Version;
 use distributed::postgres::PgStore;
 use rand::RngExt;
 use testkit::fixtures::{noon, players, rules, update};
+use tokio_postgres::error::SqlState;
 
 use crate::database::{Database, store};
 
@@ -177,6 +178,34 @@ async fn one_key_racing_on_two_boards_applies_once() {
             "round {round}: {outcomes:?}"
         );
     }
+}
+
+/// Whoever writes and however it was decided: the table itself takes a submission, an action and a key once.
+#[tokio::test]
+async fn the_ledger_refuses_a_second_row_of_a_submission_an_action_and_a_key() {
+    let (database, store) = store().await;
+    let user = players(&store, 1).await[0].user;
+    store.apply_batch(&[update(user, "once").key("key").build()], noon()).await.unwrap();
+    let client = database.operator().await;
+    let (submission, action, key) =
+        ("submission = gen_random_uuid()", "action_id = 'other'", "idempotency_key = 'other'");
+    for (same, changed) in [("submission", [action, key]), ("action", [submission, key]), ("key", [submission, action])]
+    {
+        let copy = format!(
+            "CREATE TEMP TABLE copy AS SELECT * FROM actions LIMIT 1; UPDATE copy SET version = 99, {}",
+            changed.join(", ")
+        );
+        client.batch_execute(&copy).await.unwrap();
+        let second = client.batch_execute("INSERT INTO actions SELECT * FROM copy").await;
+        let code = second.as_ref().err().and_then(|error| error.code());
+        assert_eq!(code, Some(&SqlState::UNIQUE_VIOLATION), "a second row of the same {same}: {second:?}");
+        client.batch_execute("DROP TABLE copy").await.unwrap();
+    }
+    let other = format!(
+        "CREATE TEMP TABLE copy AS SELECT * FROM actions LIMIT 1; UPDATE copy SET version = 99, {submission}, {action}, {key};
+         INSERT INTO actions SELECT * FROM copy"
+    );
+    client.batch_execute(&other).await.expect("another one");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

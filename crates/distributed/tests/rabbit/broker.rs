@@ -10,9 +10,9 @@ use distributed::rabbit::{Rabbit, RabbitSettings};
 use lapin::message::BasicGetMessage;
 use lapin::options::{BasicGetOptions, BasicPublishOptions, QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::FieldTable;
-use lapin::uri::AMQPUri;
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 use runtime::clock::SystemClock;
+use testkit::proxy::Proxy;
 use testkit::waiting::{SOON, eventually, within};
 use uuid::Uuid;
 
@@ -21,6 +21,9 @@ pub(crate) const RECOVERY: Duration = Duration::from_secs(10);
 
 /// The contract's bound for a refusal, with something for a busy machine.
 pub(crate) const REFUSAL: Duration = Duration::from_millis(2_500);
+
+/// What a message of updates says that it is.
+pub(crate) const UPDATES_TYPE: &str = "scoreboard.v1.ScoreUpdateBatch";
 
 /// The broker that the tests share.
 pub(crate) fn url() -> String {
@@ -151,10 +154,9 @@ impl Look {
     }
 }
 
-/// `host:port` of the broker.
-pub(crate) fn address() -> String {
-    let uri: AMQPUri = url().parse().expect("an AMQP URL");
-    format!("{}:{}", uri.authority.host, uri.authority.port)
+/// A proxy before the broker.
+pub(crate) async fn before_the_broker() -> Proxy {
+    Proxy::before(&url()).await
 }
 
 /// An update by nobody in particular.

@@ -9,8 +9,7 @@ use testkit::contract::event_bus::Fixture;
 use testkit::fixtures::{noon, session_id};
 use testkit::waiting::{eventually, within};
 
-use super::broker::{Place, RECOVERY};
-use super::proxy::Proxy;
+use super::broker::{Place, RECOVERY, before_the_broker};
 
 /// Two processes: one publishes, one listens.
 async fn fixture() -> Fixture {
@@ -33,7 +32,7 @@ async fn next(stream: &mut dyn EventStream) -> Signal {
 
 #[tokio::test]
 async fn a_listener_whose_connection_broke_hears_a_gap_and_goes_on() {
-    let proxy = Proxy::start().await;
+    let proxy = before_the_broker().await;
     let place = Place::new();
     let speaker = place.rabbit().await.bus();
     let listener = Place { url: proxy.url(), prefix: place.prefix.clone() };

@@ -5,12 +5,10 @@ use std::time::Duration;
 
 use common::ports::{DeadContent, DeadLetters as _, UpdateSource as _};
 use prost::Message as _;
-use testkit::waiting::{SOON, within};
+use testkit::waiting::{SOON, eventually, within};
 use wire::v1;
 
-use super::broker::{Look, Place, drain, update};
-
-const UPDATES_TYPE: &str = "scoreboard.v1.ScoreUpdateBatch";
+use super::broker::{Look, Place, UPDATES_TYPE, drain, update};
 
 fn header(message: &lapin::message::BasicGetMessage, name: &str) -> String {
     let headers = message.delivery.properties.headers().clone().unwrap_or_default();
@@ -87,6 +85,21 @@ async fn an_update_that_is_put_aside_is_found_with_its_reason() {
     assert_eq!(header(&dead, "scoreboard-reason"), "it never succeeds");
     assert_eq!(header(&dead, "traceparent"), update(7).trace.traceparent);
     assert_eq!(dead.delivery.properties.kind().as_ref().map(|kind| kind.as_str()), Some(UPDATES_TYPE));
+}
+
+#[tokio::test]
+async fn a_dead_letter_queue_that_somebody_deleted_comes_back() {
+    let (place, look) = (Place::new(), Look::new().await);
+    let rabbit = place.rabbit().await;
+    let source = rabbit.source();
+    // Both connections are there: whichever comes declares everything.
+    look.publish(&place.updates(), UPDATES_TYPE, &wire::encode_updates([&update(0)])).await;
+    drain(&source, 1).await;
+    look.delete(&place.dead()).await;
+    source.dead_letter(&update(1), "no queue takes it").await.expect_err("it would be lost");
+    let later = update(2);
+    eventually(SOON, "the queue to be declared again", || source.dead_letter(&later, "again")).await;
+    look.ready(&place.dead(), 1).await;
 }
 
 /// The `n`-th update with the ids of the one that was found (they are random).

@@ -6,6 +6,5 @@ mod broker;
 mod bus;
 mod damaged;
 mod outages;
-mod proxy;
 mod publishing;
 mod settling;

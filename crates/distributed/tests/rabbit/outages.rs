@@ -5,17 +5,27 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use common::account::Revocation;
 use common::ids::SubmissionId;
-use common::ports::{Dependency as _, SubmitError, UpdateQueue as _, UpdateSource as _};
+use common::ports::{Dependency as _, Event, EventBus as _, SubmitError, UpdateQueue as _, UpdateSource as _};
 use distributed::rabbit::{Rabbit, RabbitQueue};
 use runtime::clock::SystemClock;
+use testkit::fixtures::{noon, session_id};
+use testkit::proxy::Proxy;
 use testkit::waiting::{eventually, within};
 
-use super::broker::{Look, Place, RECOVERY, accept, accept_in_the_end, connected, update};
-use super::proxy::Proxy;
+use super::broker::{
+    Look, Place, RECOVERY, UPDATES_TYPE, accept, accept_in_the_end, before_the_broker, connected, drain, update,
+};
 
 /// Well under the 2 s that a hang would take.
 const AT_ONCE: Duration = Duration::from_millis(500);
+
+/// `connection.blocked`, as the broker says it in a memory or disk alarm.
+const BLOCKED: &[u8] = &[1, 0, 0, 0, 0, 0, 9, 0, 10, 0, 60, 4, b't', b'e', b's', b't', 0xCE];
+
+/// `connection.unblocked`.
+const UNBLOCKED: &[u8] = &[1, 0, 0, 0, 0, 0, 4, 0, 10, 0, 61, 0xCE];
 
 async fn behind(proxy: &Proxy) -> (Place, Rabbit, RabbitQueue) {
     let place = Place::at(proxy.url());
@@ -35,7 +45,7 @@ async fn refusal(queue: &RabbitQueue) -> Duration {
 
 #[tokio::test]
 async fn without_a_broker_a_submission_is_refused_at_once() {
-    let proxy = Proxy::start().await;
+    let proxy = before_the_broker().await;
     proxy.refuse(true);
     let place = Place::at(proxy.url());
     let rabbit = Rabbit::new(place.settings(), Arc::new(SystemClock));
@@ -50,7 +60,7 @@ async fn without_a_broker_a_submission_is_refused_at_once() {
 
 #[tokio::test]
 async fn a_connection_that_breaks_is_refused_at_once_and_rebuilt() {
-    let proxy = Proxy::start().await;
+    let proxy = before_the_broker().await;
     let (_place, rabbit, queue) = behind(&proxy).await;
     for _ in 0..2 {
         proxy.refuse(true);
@@ -66,7 +76,7 @@ async fn a_connection_that_breaks_is_refused_at_once_and_rebuilt() {
 
 #[tokio::test]
 async fn a_broker_that_says_nothing_is_given_up_in_time_and_found_again() {
-    let proxy = Proxy::start().await;
+    let proxy = before_the_broker().await;
     let (_place, rabbit, queue) = behind(&proxy).await;
     proxy.freeze(true);
     assert!(refusal(&queue).await < Duration::from_secs(2));
@@ -88,15 +98,15 @@ async fn a_broker_that_says_nothing_is_given_up_in_time_and_found_again() {
 
 #[tokio::test]
 async fn a_blocked_broker_refuses_at_once_until_it_is_unblocked() {
-    let proxy = Proxy::start().await;
+    let proxy = before_the_broker().await;
     let (_place, rabbit, queue) = behind(&proxy).await;
     connected(&rabbit).await;
-    proxy.block();
+    proxy.say(BLOCKED);
     eventually(RECOVERY, "the first refusal", async || accept(&queue, update(1)).await.is_err()).await;
     assert!(refusal(&queue).await < AT_ONCE);
     let why = rabbit.dependency().check().await.expect_err("blocked");
     assert!(why.contains("blocked"), "{why}");
-    proxy.unblock();
+    proxy.say(UNBLOCKED);
     accept_in_the_end(&queue, 2).await;
     connected(&rabbit).await;
 }
@@ -104,7 +114,7 @@ async fn a_blocked_broker_refuses_at_once_until_it_is_unblocked() {
 /// Whatever was accepted while connections broke is received at least once, and the worker gets going by itself.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_that_was_accepted_is_lost_when_connections_break() {
-    let proxy = Proxy::start().await;
+    let proxy = before_the_broker().await;
     let (_place, rabbit, queue) = behind(&proxy).await;
     let (queue, source) = (Arc::new(queue), Arc::new(rabbit.source()));
     let done = Arc::new(AtomicBool::new(false));
@@ -164,7 +174,7 @@ async fn nothing_that_was_accepted_is_lost_when_connections_break() {
 /// The contract of `PendingMarks` and the receipt make it whole; here: confirmed and without answer is pending.
 #[tokio::test]
 async fn an_answer_that_is_lost_with_its_connection_ends_the_wait_as_pending() {
-    let proxy = Proxy::start().await;
+    let proxy = before_the_broker().await;
     let (_place, rabbit, queue) = behind(&proxy).await;
     let source = rabbit.source();
     let started = Instant::now();
@@ -208,12 +218,73 @@ async fn a_queue_that_is_too_long_takes_no_more_says_when_and_takes_again() {
     draining.abort();
 }
 
+/// A worker that only listens never learns by sending that its connection leads nowhere.
+#[tokio::test]
+async fn a_consumer_on_a_half_open_connection_finds_out_by_its_heartbeat() {
+    let (proxy, look) = (before_the_broker().await, Look::new().await);
+    let place = Place::at(format!("{}?heartbeat=1", proxy.url()));
+    let rabbit = place.rabbit().await;
+    let source = rabbit.source();
+    look.publish(&place.updates(), UPDATES_TYPE, &wire::encode_updates([&update(1)])).await;
+    drain(&source, 1).await;
+    proxy.lose(true);
+    // New connections are sound at once: only the old ones stay as they are, for ever.
+    proxy.lose(false);
+    look.publish(&place.updates(), UPDATES_TYPE, &wire::encode_updates([&update(2)])).await;
+    // The acknowledgement of the first may have been lost as well: then it comes again before the second.
+    within(RECOVERY, "work over a new connection", async {
+        while drain(&source, 1).await[0].action_id.as_str() != "action-2" {}
+    })
+    .await;
+}
+
+/// Nothing but confirms that do not come tells a publisher that its connection leads nowhere.
+#[tokio::test]
+async fn a_publisher_on_a_half_open_connection_finds_out_by_its_confirms() {
+    let proxy = before_the_broker().await;
+    let place = Place::at(proxy.url());
+    let bus = place.rabbit().await.bus();
+    let event = Event::SessionRevoked(Revocation { session: session_id(), revoked_at: noon() });
+    eventually(RECOVERY, "an event to be taken", || bus.publish(event.clone())).await;
+    proxy.lose(true);
+    proxy.lose(false);
+    bus.publish(event.clone()).await.expect_err("it vanishes");
+    eventually(RECOVERY, "an event to be taken again", || bus.publish(event.clone())).await;
+}
+
+#[tokio::test]
+async fn an_attempt_to_connect_that_leads_nowhere_is_given_up() {
+    let proxy = before_the_broker().await;
+    proxy.lose(true);
+    let place = Place::at(proxy.url());
+    let rabbit = Rabbit::new(place.settings(), Arc::new(SystemClock));
+    let queue = rabbit.queue();
+    eventually(RECOVERY, "an attempt", async || proxy.connections() == 1).await;
+    proxy.lose(false);
+    accept_in_the_end(&queue, 1).await;
+}
+
+/// A broker in an alarm stops reading from connections that publish: acknowledgements must not lie behind that.
+#[tokio::test]
+async fn publishing_and_consuming_have_a_connection_each() {
+    let proxy = before_the_broker().await;
+    let (place, rabbit, queue) = behind(&proxy).await;
+    assert_eq!(proxy.connections(), 1, "whoever only publishes has one");
+    let source = rabbit.source();
+    assert_eq!(drain(&source, 1).await.len(), 1, "what `behind` had accepted");
+    accept(&queue, update(1)).await.expect("accepted");
+    drain(&source, 1).await;
+    assert_eq!(proxy.connections(), 2);
+    rabbit.close().await;
+    Look::new().await.ready(&place.updates(), 0).await;
+}
+
 /// Whoever comes while a few messages are on their way shares the next one, a message every 10 ms at most; so a slow broker is
 /// sent fewer messages, not more.
 #[tokio::test]
 async fn updates_that_come_while_the_broker_is_slow_share_messages() {
     const UPDATES: usize = 90;
-    let proxy = Proxy::start().await;
+    let proxy = before_the_broker().await;
     let (place, _rabbit, queue) = behind(&proxy).await;
     let look = Look::new().await;
     let before = look.counts(&place.updates()).await.0;

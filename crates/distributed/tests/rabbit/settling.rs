@@ -7,12 +7,10 @@ use common::ports::{Delivery, Submitted, UpdateQueue as _, UpdateSource};
 use common::receipt::{Answer, Outcome};
 use distributed::rabbit::Rabbit;
 use runtime::clock::SystemClock;
+use testkit::proxy::Proxy;
 use testkit::waiting::{SOON, within};
 
-use super::broker::{Look, Place, RECOVERY, connected, drain, update};
-use super::proxy::Proxy;
-
-const UPDATES_TYPE: &str = "scoreboard.v1.ScoreUpdateBatch";
+use super::broker::{Look, Place, RECOVERY, UPDATES_TYPE, before_the_broker, connected, drain, update};
 
 /// A worker with a prefetch of 5 behind a proxy, and 20 messages.
 async fn worker(proxy: &Proxy, look: &Look) -> (Place, Rabbit) {
@@ -32,7 +30,7 @@ async fn receive(source: &dyn UpdateSource, max: usize) -> Vec<Delivery> {
 
 #[tokio::test]
 async fn prefetch_bounds_what_is_taken_also_after_a_reconnect() {
-    let (proxy, look) = (Proxy::start().await, Look::new().await);
+    let (proxy, look) = (before_the_broker().await, Look::new().await);
     let (place, rabbit) = worker(&proxy, &look).await;
     let source = rabbit.source();
     for _ in 0..3 {
@@ -49,7 +47,7 @@ async fn prefetch_bounds_what_is_taken_also_after_a_reconnect() {
 
 #[tokio::test]
 async fn what_is_unsettled_comes_again_and_old_tags_settle_nothing() {
-    let (proxy, look) = (Proxy::start().await, Look::new().await);
+    let (proxy, look) = (before_the_broker().await, Look::new().await);
     let (place, rabbit) = worker(&proxy, &look).await;
     let source = rabbit.source();
     let before = receive(&source, 5).await;
@@ -72,7 +70,7 @@ async fn what_is_unsettled_comes_again_and_old_tags_settle_nothing() {
 
 #[tokio::test]
 async fn settling_out_of_order_settles_nothing_else() {
-    let (proxy, look) = (Proxy::start().await, Look::new().await);
+    let (proxy, look) = (before_the_broker().await, Look::new().await);
     let (place, rabbit) = worker(&proxy, &look).await;
     let source = rabbit.source();
     let held = receive(&source, 5).await;
@@ -85,9 +83,24 @@ async fn settling_out_of_order_settles_nothing_else() {
     look.ready(&place.updates(), 15).await;
 }
 
+/// Workers that die with work in hand, one after the other, more often than a queue's usual limit of deliveries.
+#[tokio::test]
+async fn work_that_comes_back_again_and_again_is_never_put_aside_for_it() {
+    let (place, look) = (Place::new(), Look::new().await);
+    place.rabbit().await.close().await;
+    look.publish(&place.updates(), UPDATES_TYPE, &wire::encode_updates([&update(1)])).await;
+    for _ in 0..25 {
+        let rabbit = place.rabbit().await;
+        assert_eq!(receive(&rabbit.source(), 1).await.len(), 1);
+        rabbit.close().await;
+    }
+    look.ready(&place.updates(), 1).await;
+    assert_eq!(look.counts(&place.dead()).await.0, 0);
+}
+
 #[tokio::test]
 async fn a_source_that_is_dropped_gives_its_work_back() {
-    let (proxy, look) = (Proxy::start().await, Look::new().await);
+    let (proxy, look) = (before_the_broker().await, Look::new().await);
     let (place, rabbit) = worker(&proxy, &look).await;
     let source = rabbit.source();
     receive(&source, 5).await;

@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 use common::ids::IdempotencyKey;
 use common::ports::{AdmissionRequest, Dependency, Guard, KeyClaim, KeyState, PendingMarks, RankIndex, StoreError};
 use common::score_update::ContentHash;
-use distributed::redis::{RedisDependency, RedisGuard, RedisLink, RedisPendingMarks, RedisRanks};
+use distributed::redis::{RedisDependency, RedisGuard, RedisLink, RedisPendingMarks, RedisRanks, RedisSettings};
 use testkit::clock::ManualClock;
 use testkit::fixtures::{board_id, submission_id, update, user_id};
 use testkit::history::{CaughtUp, History};
+use testkit::proxy::Proxy;
 use testkit::waiting::{SOON, eventually};
 use uuid::Uuid;
 
@@ -58,6 +59,24 @@ async fn a_silent_server_keeps_nobody_waiting() {
     every_call_ends_in_time(&link, &history).await;
     server.thaw();
     answers_again(&link, &history).await;
+}
+
+#[tokio::test]
+async fn a_half_open_connection_is_replaced() {
+    let server = PrivateServer::start().await;
+    let (proxy, history) = (Proxy::before(&server.url()).await, History::of_scores(board_id(), &[1, 2]));
+    let link = RedisLink::new(RedisSettings::new(proxy.url())).expect("the URL is well-formed");
+    answers_again(&link, &history).await;
+    proxy.lose(true);
+    every_call_ends_in_time(&link, &history).await;
+    proxy.lose(false);
+    answers_again(&link, &history).await;
+    // Also where nobody noticed while it lasted.
+    proxy.lose(true);
+    proxy.lose(false);
+    let ranks = RedisRanks::new(link);
+    unavailable(BOUND, ranks.state(&history.board)).await;
+    ranks.state(&history.board).await.expect("one silence is enough");
 }
 
 #[tokio::test]

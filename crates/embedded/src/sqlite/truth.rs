@@ -55,6 +55,16 @@ impl Truth for SqliteStore {
         self.readers.run(move |connection| rows_above(connection, &board, after, limit)).await
     }
 
+    async fn rows_by_user(
+        &self,
+        board: &BoardId,
+        after: Option<UserId>,
+        limit: usize,
+    ) -> Result<Option<RowPage>, StoreError> {
+        let board = board.clone();
+        self.readers.run(move |connection| rows_by_user(connection, &board, after, limit)).await
+    }
+
     async fn receipt(&self, user: UserId, board: &BoardId, action: &ActionId) -> Result<Option<Receipt>, StoreError> {
         let (board, action) = (board.clone(), action.clone());
         self.readers.run(move |connection| receipt(connection, user, &board, &action)).await
@@ -202,16 +212,38 @@ fn rows_above(
     limit: usize,
 ) -> Result<Option<RowPage>, Failure> {
     let Some(state) = head(connection, board)? else { return Ok(None) };
-    // One more than asked for tells whether there is more. A version too large to be stored has nothing above it.
+    // A version too large to be stored has nothing above it.
     let after = i64::try_from(after.0).unwrap_or(i64::MAX);
-    let mut rows = score_rows(
+    let rows = score_rows(
         connection,
         "WHERE s.board = ?1 AND s.version > ?2 ORDER BY s.version LIMIT ?3",
         params![board.as_str(), after, columns::limit(limit.saturating_add(1))],
     )?;
+    Ok(Some(page(board, state, rows, limit)))
+}
+
+fn rows_by_user(
+    connection: &Connection,
+    board: &BoardId,
+    after: Option<UserId>,
+    limit: usize,
+) -> Result<Option<RowPage>, Failure> {
+    let Some(state) = head(connection, board)? else { return Ok(None) };
+    // No id is shorter.
+    let after = after.map_or_else(Vec::new, |user| user.0.as_bytes().to_vec());
+    let rows = score_rows(
+        connection,
+        "WHERE s.board = ?1 AND s.user > ?2 ORDER BY s.user LIMIT ?3",
+        params![board.as_str(), after, columns::limit(limit.saturating_add(1))],
+    )?;
+    Ok(Some(page(board, state, rows, limit)))
+}
+
+/// One more than asked for tells whether there is more.
+fn page(board: &BoardId, state: StatePoint, mut rows: Vec<ScoreRow>, limit: usize) -> RowPage {
     let complete = rows.len() <= limit;
     rows.truncate(limit);
-    Ok(Some(RowPage { head: BoardHead { board: board.clone(), state }, rows, complete }))
+    RowPage { head: BoardHead { board: board.clone(), state }, rows, complete }
 }
 
 fn receipt(

@@ -104,6 +104,19 @@ impl AdminService for GatewayGrpc {
         })
         .await
     }
+
+    async fn set_stream_token(&self, request: Request<v1::SetStreamTokenRequest>) -> Answer<v1::BoardWithRules> {
+        let (call, span, message) = self.admit("AdminService/SetStreamToken", Permission::Admin, 1, request)?;
+        self.answer(&call, span, async {
+            let (board, demanded) = (board(&message.board)?, message.demanded);
+            if !self.0.admin.rules.set_stream_token(&board, demanded).await.map_err(|error| failed(&error))? {
+                return Err(unknown(&board));
+            }
+            tracing::info!(caller = &*call.caller.name, %board, demanded, "the token that a stream demands was set");
+            Ok((&self.stored_board(&board).await?).into())
+        })
+        .await
+    }
 }
 
 impl GatewayGrpc {

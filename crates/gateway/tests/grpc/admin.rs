@@ -5,7 +5,7 @@ use tonic::Code;
 use wire::refusal_from_status;
 use wire::v1::{
     ActionTypeRule, CreateIssuerKeyRequest, GetBoardRequest, ListBoardsRequest, ListIssuerKeysRequest, Proof,
-    RemoveActionTypeRequest, RevokeIssuerKeyRequest, SetActionTypeRequest,
+    RemoveActionTypeRequest, RevokeIssuerKeyRequest, SetActionTypeRequest, SetStreamTokenRequest,
 };
 
 use crate::support::Node;
@@ -71,4 +71,20 @@ async fn boards_are_read_and_their_types_changed() {
     let board = admin.remove_action_type(remove.clone()).await.unwrap().into_inner();
     assert!(!board.action_types.contains(&rule));
     assert_eq!(admin.remove_action_type(remove).await.unwrap_err().code(), Code::NotFound);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_boards_stream_is_closed_to_whoever_shows_no_token_and_opened_again() {
+    let node = Node::start().await;
+    let mut admin = node.admin().await;
+    assert!(!admin.get_board(GetBoardRequest::default()).await.unwrap().into_inner().stream_token);
+    for demanded in [true, false] {
+        let set = SetStreamTokenRequest { board: "global".to_owned(), demanded };
+        assert_eq!(admin.set_stream_token(set).await.unwrap().into_inner().stream_token, demanded);
+        let boards = admin.list_boards(ListBoardsRequest {}).await.unwrap().into_inner().boards;
+        assert_eq!(boards[0].stream_token, demanded);
+    }
+    let elsewhere = SetStreamTokenRequest { board: "nowhere".to_owned(), demanded: true };
+    let refused = admin.set_stream_token(elsewhere).await.unwrap_err();
+    assert_eq!(refusal_from_status(&refused).code, ErrorCode::UnknownBoard);
 }

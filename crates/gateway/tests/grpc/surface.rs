@@ -14,7 +14,7 @@ use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 use wire::refusal_from_status;
 use wire::v1::{
     CreateIssuerKeyRequest, GetBoardRequest, ListBoardsRequest, ListIssuerKeysRequest, RemoveActionTypeRequest,
-    RevokeIssuerKeyRequest, SetActionTypeRequest, SubmitRequest, TopRequest, WatchRequest,
+    RevokeIssuerKeyRequest, SetActionTypeRequest, SetStreamTokenRequest, SubmitRequest, TopRequest, WatchRequest,
 };
 
 use crate::support::{Node, submit, update};
@@ -43,6 +43,7 @@ async fn codes(node: &Node, key: &str) -> (Vec<Code>, Vec<Code>) {
         code(admin.get_board(GetBoardRequest::default()).await),
         code(admin.set_action_type(SetActionTypeRequest::default()).await),
         code(admin.remove_action_type(RemoveActionTypeRequest::default()).await),
+        code(admin.set_stream_token(SetStreamTokenRequest::default()).await),
     ];
     (told, managed)
 }

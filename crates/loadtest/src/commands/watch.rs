@@ -84,7 +84,9 @@ pub(crate) struct WatchArgs {
     sockets: SocketArgs,
     #[command(flatten)]
     server: ServerArgs,
-    /// So many of the sockets stop reading after the measured seconds, and it is measured again
+    /// So many of the sockets stop reading after the measured seconds, and it is measured again. Not right is: one of them
+    /// that is held for longer than 15 s, memory that grows by more than 50 MB meanwhile, frames whose p99 to the others
+    /// is above 1.5 times that of before and 20 ms
     #[arg(long, default_value_t = 0)]
     stalled: usize,
     /// Seconds that are measured with them
@@ -93,16 +95,12 @@ pub(crate) struct WatchArgs {
     /// Their receive buffer, bytes; a large one hides for minutes that nobody reads
     #[arg(long, default_value_t = 4_096)]
     stalled_receive_buffer: usize,
-    /// Lost sockets come back as our client library's do, and resume
-    #[arg(long)]
-    reconnect: bool,
 }
 
 pub(crate) async fn command(args: WatchArgs) -> Result<Report, Failure> {
     let mut plan = run_plan(&args.sockets, &args.server).await?;
     plan.watch.stalled = args.stalled.min(args.sockets.sockets);
     plan.watch.stalled_receive_bytes = args.stalled_receive_buffer;
-    plan.watch.reconnect = args.reconnect;
     plan.stalled_duration = Duration::from_secs(args.stalled_seconds);
     let title = format!("watch {} ({} sockets, {})", args.server.url, args.sockets.sockets, args.sockets.protocol);
     let (report, _) = observe(&title, plan).await?;
@@ -167,6 +165,5 @@ pub(crate) fn watch_plan(sockets: &SocketArgs, target: Target, board: &str, limi
         per_address: sockets.per_address.max(1),
         stalled: 0,
         stalled_receive_bytes: 0,
-        reconnect: false,
     }
 }

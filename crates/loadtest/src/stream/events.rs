@@ -37,11 +37,6 @@ pub(crate) enum Event {
     },
     /// The server cannot be sure to be up to date.
     Stale,
-    /// The server closes; come back after so many milliseconds.
-    Bye {
-        /// The wait, milliseconds.
-        reconnect_in_ms: u64,
-    },
     /// An event that is none of the above: not ours to judge.
     Other,
 }
@@ -61,7 +56,7 @@ pub(crate) fn parse(text: &[u8]) -> Result<Event, String> {
             Ok(Event::Heartbeat { epoch: text_of(data, "epoch")?.into(), version: number(data, "version")? })
         }
         "scoreboard:stale" => Ok(Event::Stale),
-        "server:bye" => Ok(Event::Bye { reconnect_in_ms: number(data, "reconnectInMs")? }),
+        "server:bye" => number(data, "reconnectInMs").map(|_| Event::Other),
         _ => Ok(Event::Other),
     }
 }

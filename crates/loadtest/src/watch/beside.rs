@@ -78,7 +78,6 @@ impl Audience {
                 per_address: PER_ADDRESS,
                 stalled: 0,
                 stalled_receive_bytes: 0,
-                reconnect: false,
             };
             let plan = RunPlan {
                 watch,

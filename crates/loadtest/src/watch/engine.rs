@@ -1,7 +1,5 @@
 //! All sockets on one thread: one poll, one buffer, and per socket only what it has seen.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
@@ -13,7 +11,6 @@ use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 use socket2::{Domain, Protocol, Socket as RawSocket, Type};
 
-use super::backoff::wait_ms;
 use super::findings::Findings;
 use super::known_frames::KnownFrames;
 use super::plan::{Shared, WatchPlan, us};
@@ -45,8 +42,6 @@ pub(super) struct Engine {
     /// Sockets that were opened for the first time.
     started: usize,
     under_way: usize,
-    /// When who comes back, microseconds.
-    returning: BinaryHeap<Reverse<(u64, usize)>>,
     evicted: Vec<bool>,
     looked_at_server_us: u64,
     kept_house_us: u64,
@@ -66,7 +61,6 @@ impl Engine {
             findings: Findings::default(),
             started: 0,
             under_way: 0,
-            returning: BinaryHeap::new(),
             evicted,
             looked_at_server_us: 0,
             kept_house_us: 0,
@@ -103,12 +97,6 @@ impl Engine {
         while self.started < self.sockets.len() && (self.started as u64) < allowed && self.under_way < MAX_UNDER_WAY {
             let index = self.started;
             self.started += 1;
-            self.connect(index);
-        }
-        while let Some(Reverse((due_us, index))) = self.returning.peek().copied()
-            && due_us <= now_us
-        {
-            self.returning.pop();
             self.connect(index);
         }
     }
@@ -194,14 +182,12 @@ impl Engine {
             return false;
         }
         let _ = stream.set_nodelay(true);
-        let since = if self.plan.reconnect { socket.since() } else { None };
         let request = Asked {
             host: &self.plan.target.host,
             path: &self.plan.path,
             board: &self.plan.board,
             limit: self.plan.limit,
             protocol: &self.plan.protocol,
-            since: since.as_deref(),
         }
         .request();
         let Some(stream) = &mut self.sockets[index].stream else { return false };
@@ -230,9 +216,8 @@ impl Engine {
                     self.opened(index);
                     self.frames(index, &head[length..])
                 }
-                Answered::Refused { status, retry_after } => {
+                Answered::Refused { status } => {
                     *self.findings.refused.entry(status).or_default() += 1;
-                    self.sockets[index].bye_ms = retry_after.map(|seconds| seconds * 1_000);
                     self.lost(index);
                     Ok(())
                 }
@@ -245,12 +230,7 @@ impl Engine {
     fn opened(&mut self, index: usize) {
         self.under_way -= 1;
         self.shared.open.fetch_add(1, Relaxed);
-        let socket = &mut self.sockets[index];
-        if socket.seen.is_some() {
-            self.findings.reopened_us.push(self.shared.now_us());
-        }
-        socket.opened();
-        (socket.close_code, socket.reader) = (None, Default::default());
+        self.sockets[index].phase = Phase::Open;
     }
 
     fn frames(&mut self, index: usize, bytes: &[u8]) -> Result<(), String> {
@@ -261,13 +241,8 @@ impl Engine {
         let fed = reader.feed(bytes, |frame| match frame {
             Frame::Text(text) => {
                 frames += 1;
-                let returned = socket.fresh && socket.seen.is_some();
                 match socket.take(text, known, measured_at_us) {
-                    Ok(Taken::State { snapshot }) => {
-                        findings.snapshots += u64::from(snapshot && !returned);
-                        findings.resumed_by_snapshot += u64::from(snapshot && returned);
-                        findings.resumed_by_update += u64::from(!snapshot && returned);
-                    }
+                    Ok(Taken::State { snapshot }) => findings.snapshots += u64::from(snapshot),
                     Ok(Taken::Stale) => findings.stale += 1,
                     Ok(Taken::Other) => {}
                     Err(words) => problem = Some(words),
@@ -297,14 +272,11 @@ impl Engine {
 
     /// The connection is gone, or never was.
     fn lost(&mut self, index: usize) {
-        let now_us = self.shared.now_us();
         let socket = &mut self.sockets[index];
         match socket.phase {
             Phase::Open => {
                 self.shared.open.fetch_sub(1, Relaxed);
                 *self.findings.closed.entry(socket.close_code.unwrap_or(0)).or_default() += 1;
-                self.findings.lost_us.push(now_us);
-                self.findings.asked_waits_ms.extend(socket.bye_ms);
             }
             Phase::Connecting | Phase::Greeting(_) => {
                 self.under_way -= 1;
@@ -316,13 +288,7 @@ impl Engine {
             // It is closed with its last handle anyway.
             let _ = self.poll.registry().deregister(&mut stream);
         }
-        let first = matches!(socket.phase, Phase::Open);
-        socket.phase = if self.plan.reconnect { Phase::Away } else { Phase::Gone };
-        if self.plan.reconnect {
-            let wait = wait_ms(socket.bye_ms.take(), socket.failures, rand::random());
-            socket.failures += u32::from(!first);
-            self.returning.push(Reverse((now_us + wait * 1_000, index)));
-        }
+        socket.phase = Phase::Gone;
     }
 
     fn keep_house(&mut self) {

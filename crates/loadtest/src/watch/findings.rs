@@ -19,17 +19,7 @@ pub(crate) struct Findings {
     pub(crate) closed: BTreeMap<u16, u64>,
     pub(crate) stale: u64,
     pub(crate) snapshots: u64,
-    /// When sockets came back, microseconds.
-    pub(crate) reopened_us: Vec<u64>,
-    /// When connections were lost.
-    pub(crate) lost_us: Vec<u64>,
-    /// The waits that servers asked for, milliseconds.
-    pub(crate) asked_waits_ms: Vec<u64>,
-    /// Sockets whose first frame after they came back was an update or a delta.
-    pub(crate) resumed_by_update: u64,
-    /// … a snapshot.
-    pub(crate) resumed_by_snapshot: u64,
-    /// When sockets that had stopped reading were given up by the server.
+    /// When sockets that had stopped reading were given up by the server, microseconds.
     pub(crate) evicted_us: Vec<u64>,
     pub(crate) stalled_at_us: u64,
     pub(crate) examples: Vec<String>,

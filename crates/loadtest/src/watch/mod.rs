@@ -1,7 +1,6 @@
 //! `loadtest watch`: thousands of sockets, every frame checked.
 
 pub(crate) mod arrivals;
-mod backoff;
 pub(crate) mod beside;
 mod engine;
 mod findings;
@@ -10,4 +9,5 @@ pub(crate) mod plan;
 pub(crate) mod run;
 mod server_side;
 mod socket;
+mod stalled_readers;
 pub(crate) mod summary;

@@ -25,8 +25,6 @@ pub(crate) struct WatchPlan {
     pub(crate) stalled: usize,
     /// Their receive buffer, bytes: with the system's default a reader that stopped is noticed only after minutes.
     pub(crate) stalled_receive_bytes: usize,
-    /// Whether lost sockets come back, as our own client library does.
-    pub(crate) reconnect: bool,
 }
 
 /// The engine's thread writes the numbers, the one that runs it the wishes.

@@ -22,8 +22,6 @@ const OPEN_SLACK: Duration = Duration::from_secs(30);
 
 /// How long sockets may take to show the truth once nothing moves any more.
 const SETTLE: Duration = Duration::from_secs(10);
-/// … where lost ones may be on their way back.
-const SETTLE_RECONNECTING: Duration = Duration::from_secs(60);
 
 /// Before the measurement begins.
 const WARM_UP: Duration = Duration::from_secs(1);
@@ -55,6 +53,8 @@ pub(crate) struct Stretch {
     pub(crate) server_cpu: Duration,
     pub(crate) own_cpu: Duration,
     pub(crate) server_at_end: ProcessFigures,
+    /// The most resident memory that the server's processes had together, bytes.
+    pub(crate) server_peak_bytes: u64,
 }
 
 impl Stretch {
@@ -177,8 +177,10 @@ impl<'a> Run<'a> {
         let start_us = self.shared.now_us();
         self.shared.measuring.store(true, Relaxed);
         let deadline = Instant::now() + duration;
+        let mut peak = server.resident_bytes;
         while Instant::now() < deadline && !self.engine_ended() {
             self.tell(what, deadline, frames, start_us);
+            peak = peak.max(process_figures::resident_bytes_of_all(&self.plan.server_pids));
             tokio::time::sleep(PAUSE.min(deadline.saturating_duration_since(Instant::now()))).await;
         }
         // A restarted server has another process: its figures end with it.
@@ -189,6 +191,7 @@ impl<'a> Run<'a> {
             bytes: self.shared.bytes.load(Relaxed) - bytes,
             server_cpu: server_at_end.cpu.saturating_sub(server.cpu),
             own_cpu: process_figures::of_all(&own)?.cpu.saturating_sub(client.cpu),
+            server_peak_bytes: peak.max(server_at_end.resident_bytes),
             server_at_end,
         })
     }
@@ -220,8 +223,7 @@ impl<'a> Run<'a> {
     pub(super) async fn compare_with_truth(&mut self) -> Result<Option<u64>, Failure> {
         let Some(target) = &self.plan.truth else { return Ok(None) };
         let watch = &self.plan.watch;
-        let settle = if watch.reconnect { SETTLE_RECONNECTING } else { SETTLE };
-        let deadline = Instant::now() + settle;
+        let deadline = Instant::now() + SETTLE;
         loop {
             // Read again each time: a board that is still being worked on has a truth that moves.
             match conservation::shown(target, &watch.board, watch.limit).await {

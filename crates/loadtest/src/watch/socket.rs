@@ -45,9 +45,6 @@ pub(super) struct Socket {
     pub(super) seen: Option<Seen>,
     /// Nothing has come on this connection yet.
     pub(super) fresh: bool,
-    pub(super) failures: u32,
-    /// How long the server asked to stay away, milliseconds.
-    pub(super) bye_ms: Option<u64>,
     pub(super) close_code: Option<u16>,
 }
 
@@ -60,8 +57,6 @@ impl Default for Socket {
             reader: FrameReader::default(),
             seen: None,
             fresh: true,
-            failures: 0,
-            bye_ms: None,
             close_code: None,
         }
     }
@@ -122,10 +117,6 @@ impl Socket {
                 Taken::Other
             }
             Event::Stale => Taken::Stale,
-            Event::Bye { reconnect_in_ms } => {
-                self.bye_ms = Some(*reconnect_in_ms);
-                Taken::Other
-            }
             Event::Other => Taken::Other,
         };
         Ok(taken)
@@ -145,19 +136,6 @@ impl Socket {
         self.seen = Some(Seen { screen, version });
         self.fresh = false;
         Ok(())
-    }
-
-    /// A new connection: what heartbeats of the one before said does not bind it.
-    pub(super) fn opened(&mut self) {
-        (self.phase, self.fresh, self.failures, self.bye_ms) = (Phase::Open, true, 0, None);
-        if let Some(seen) = &mut self.seen {
-            seen.version = seen.screen.version;
-        }
-    }
-
-    /// `epoch.version` of the rows, to go on from.
-    pub(super) fn since(&self) -> Option<String> {
-        self.seen.as_ref().map(|seen| format!("{}.{}", seen.screen.epoch, seen.screen.version))
     }
 }
 
@@ -201,13 +179,5 @@ mod tests {
             assert!(all(&[update("e", 5), wrong]).unwrap_err().contains("a delta from"));
         }
         assert!(all(&[delta(0, 1)]).unwrap_err().contains("snapshot"));
-    }
-
-    #[test]
-    fn a_goodbye_is_remembered() {
-        let (mut socket, mut known) = (Socket::default(), KnownFrames::default());
-        let bye = br#"{"event":"server:bye","data":{"reason":"r","reconnectInMs":70}}"#;
-        socket.take(bye, &mut known, None).unwrap();
-        assert_eq!(socket.bye_ms, Some(70));
     }
 }

@@ -6,11 +6,9 @@ use serde_json::{Value, json};
 
 use super::arrivals::{first_to_last, update_to_frame};
 use super::run::{Observed, RunPlan, Stretch};
-use crate::percentiles::Durations;
+use super::stalled_readers;
+use crate::percentiles::{Durations, Percentiles};
 use crate::report::Report;
-
-/// Between so many equal parts of the time from the first loss to the last return, returns are counted.
-const RETURN_BUCKETS: usize = 10;
 
 /// The report of a run.
 pub(crate) fn report(title: &str, plan: &RunPlan, observed: &Observed) -> Report {
@@ -23,14 +21,11 @@ pub(crate) fn report(title: &str, plan: &RunPlan, observed: &Observed) -> Report
     }
     memory(&mut report, plan, observed);
     stretch(&mut report, plan, "", &observed.measured);
-    latencies(&mut report, observed, "", &observed.measured);
+    let before = latencies(&mut report, observed, "", &observed.measured);
     if let Some(stalled) = &observed.stalled {
         stretch(&mut report, plan, "stalled", stalled);
-        latencies(&mut report, observed, "stalled", stalled);
-        evictions(&mut report, plan, observed, stalled);
-    }
-    if plan.watch.reconnect {
-        returns(&mut report, observed);
+        let with = latencies(&mut report, observed, "stalled", stalled);
+        stalled_readers::tell(&mut report, plan, observed, stalled, [before, with]);
     }
     correctness(&mut report, plan, observed);
     if let Some(load) = &observed.load {
@@ -92,12 +87,14 @@ fn stretch(report: &mut Report, plan: &RunPlan, prefix: &str, stretch: &Stretch)
     report.line(&key(prefix, "ownCpuPercent"), &label(prefix, "CPU of this program"), format!("{own:.0} %"), own);
 }
 
-fn latency(report: &mut Report, key: &str, label: &str, durations: &Durations) {
+pub(super) fn latency(report: &mut Report, key: &str, label: &str, durations: &Durations) {
     let summary = durations.summary();
     report.line(key, label, summary.in_words(), json!(summary));
 }
 
-fn latencies(report: &mut Report, observed: &Observed, prefix: &str, stretch: &Stretch) {
+/// Returns how long frames took: from the update's intended start where updates were sent, else from the first recipient
+/// to the last.
+fn latencies(report: &mut Report, observed: &Observed, prefix: &str, stretch: &Stretch) -> Percentiles {
     let arrivals = &observed.findings.arrivals;
     let in_window: Vec<_> = arrivals.iter().filter(|frame| frame.began_within(&stretch.window_us)).cloned().collect();
     let last = first_to_last(&in_window, observed.opened / 2);
@@ -107,51 +104,9 @@ fn latencies(report: &mut Report, observed: &Observed, prefix: &str, stretch: &S
         let words = label(prefix, "intended start → frame");
         latency(report, &key(prefix, "intendedToFrameMs"), &words, &found.since_intended);
         latency(report, &key(prefix, "answerToFrameMs"), &label(prefix, "200 → frame"), &found.since_answered);
+        return found.since_intended.summary();
     }
-}
-
-fn evictions(report: &mut Report, plan: &RunPlan, observed: &Observed, stalled: &Stretch) {
-    let findings = &observed.findings;
-    let mut after = Durations::default();
-    findings.evicted_us.iter().for_each(|at| after.record(at.saturating_sub(findings.stalled_at_us)));
-    report.number("evicted", "stalled readers given up by the server", findings.evicted_us.len() as u64);
-    latency(report, "evictedAfterMs", "… after", &after);
-    let missing = plan.watch.stalled.saturating_sub(findings.evicted_us.len());
-    if missing > 0 {
-        report.problem(format!("{missing} sockets that do not read are still held by the server"));
-    }
-    let grown = stalled.server_at_end.resident_bytes as f64 - observed.measured.server_at_end.resident_bytes as f64;
-    let mib = grown / f64::from(1 << 20);
-    report.line("stalledMemoryMib", "server memory grew by", format!("{mib:.1} MiB"), mib);
-}
-
-fn returns(report: &mut Report, observed: &Observed) {
-    let findings = &observed.findings;
-    let (lost, back) = (findings.lost_us.len() as u64, findings.reopened_us.len() as u64);
-    report.number("lost", "connections lost", lost);
-    report.number("reopened", "connections that came back", back);
-    report.number("failedAttempts", "attempts that failed", findings.failed_attempts);
-    report.number("resumedByUpdate", "resumed with an update or delta", findings.resumed_by_update);
-    report.number("resumedBySnapshot", "resumed with a snapshot", findings.resumed_by_snapshot);
-    let asked = findings.asked_waits_ms.iter().max().copied().unwrap_or(0);
-    let words = format!("{} sockets were told one, the longest {asked} ms", findings.asked_waits_ms.len());
-    report.line("longestAskedWaitMs", "wait from server:bye", words, asked);
-    let Some(first) = findings.lost_us.iter().min() else { return };
-    let counts = spread(&findings.reopened_us, *first);
-    report.line("returns", "returns over time", in_words(&counts), counts);
-}
-
-/// How many came back in each equal part of the time from `first` to the last return.
-fn spread(reopened_us: &[u64], first: u64) -> Value {
-    let Some(last) = reopened_us.iter().max().filter(|last| **last > first) else { return json!([]) };
-    let width = (last - first).div_ceil(RETURN_BUCKETS as u64).max(1);
-    let mut counts = [0u64; RETURN_BUCKETS];
-    for at in reopened_us {
-        let bucket = usize::try_from(at.saturating_sub(first) / width).unwrap_or(0);
-        counts[bucket.min(RETURN_BUCKETS - 1)] += 1;
-    }
-    let part = |(index, count): (usize, &u64)| json!({"untilMs": (index as u64 + 1) * width / 1_000, "count": count});
-    counts.iter().enumerate().map(part).collect()
+    last.summary()
 }
 
 fn correctness(report: &mut Report, plan: &RunPlan, observed: &Observed) {
@@ -169,6 +124,9 @@ fn correctness(report: &mut Report, plan: &RunPlan, observed: &Observed) {
     if !findings.closed.is_empty() {
         let words = in_words(&json!(findings.closed));
         report.line("closed", "connections ended, by close code", words, json!(findings.closed));
+    }
+    if findings.failed_attempts > 0 {
+        report.number("failedAttempts", "connections that failed before they were open", findings.failed_attempts);
     }
     if findings.missing_at_end > 0 {
         report.problem(format!("{} sockets were not open at the end", findings.missing_at_end));
@@ -190,24 +148,6 @@ fn in_words(value: &Value) -> String {
         Value::Object(pairs) => {
             pairs.iter().map(|(key, value)| format!("{key}: {value}")).collect::<Vec<_>>().join(", ")
         }
-        Value::Array(parts) => {
-            let part = |part: &Value| format!("≤{} ms: {}", part["untilMs"], part["count"]);
-            parts.iter().map(part).collect::<Vec<_>>().join(", ")
-        }
         other => other.to_string(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn returns_are_counted_over_their_time() {
-        let told = spread(&[1_000, 2_000, 11_000, 11_000], 1_000);
-        let counts: Vec<u64> = told.as_array().unwrap().iter().map(|part| part["count"].as_u64().unwrap()).collect();
-        assert_eq!(counts, [1, 1, 0, 0, 0, 0, 0, 0, 0, 2]);
-        assert_eq!(told[9]["untilMs"], 10);
-        assert_eq!(spread(&[], 5), json!([]));
     }
 }

@@ -19,17 +19,14 @@ pub(crate) struct Asked<'a> {
     pub(crate) limit: usize,
     /// The subprotocol.
     pub(crate) protocol: &'a str,
-    /// `epoch.version` of the state that was seen last.
-    pub(crate) since: Option<&'a str>,
 }
 
 impl Asked<'_> {
     /// The request.
     pub(crate) fn request(&self) -> String {
-        let Self { host, path, board, limit, protocol, since } = self;
-        let since = since.map(|since| format!("&since={since}")).unwrap_or_default();
+        let Self { host, path, board, limit, protocol } = self;
         format!(
-            "GET {path}?board={board}&limit={limit}{since} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\n\
+            "GET {path}?board={board}&limit={limit} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\n\
              Connection: Upgrade\r\nSec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n\
              Sec-WebSocket-Protocol: {protocol}\r\n\r\n"
         )
@@ -48,12 +45,10 @@ pub(crate) enum Answered {
         /// The subprotocol that the server chose.
         protocol: Option<String>,
     },
-    /// Another status, with the seconds after which to try again.
+    /// Another status.
     Refused {
         /// The status.
         status: u16,
-        /// `Retry-After`, seconds.
-        retry_after: Option<u64>,
     },
     /// Not HTTP.
     Malformed,
@@ -74,9 +69,7 @@ pub(crate) fn answered(bytes: &[u8]) -> Answered {
     };
     match response.code {
         Some(101) => Answered::Open { head, protocol: header("sec-websocket-protocol") },
-        Some(status) => {
-            Answered::Refused { status, retry_after: header("retry-after").and_then(|seconds| seconds.parse().ok()) }
-        }
+        Some(status) => Answered::Refused { status },
         None => Answered::Malformed,
     }
 }
@@ -87,18 +80,10 @@ mod tests {
 
     #[test]
     fn the_request_names_what_is_asked_for() {
-        let asked = Asked {
-            host: "h:1",
-            path: "/ws/scoreboard",
-            board: "b",
-            limit: 5,
-            protocol: "scoreboard.v1",
-            since: Some("e.7"),
-        };
+        let asked = Asked { host: "h:1", path: "/ws/scoreboard", board: "b", limit: 5, protocol: "scoreboard.v1" };
         let request = asked.request();
-        assert!(request.starts_with("GET /ws/scoreboard?board=b&limit=5&since=e.7 HTTP/1.1\r\nHost: h:1\r\n"));
+        assert!(request.starts_with("GET /ws/scoreboard?board=b&limit=5 HTTP/1.1\r\nHost: h:1\r\n"));
         assert!(request.ends_with("Sec-WebSocket-Protocol: scoreboard.v1\r\n\r\n"));
-        assert!(!Asked { since: None, ..asked }.request().contains("since"));
     }
 
     #[test]
@@ -107,7 +92,7 @@ mod tests {
         let opened = Answered::Open { head: open.len() - 2, protocol: Some("p".to_owned()) };
         assert_eq!(answered(open), opened);
         assert_eq!(answered(&open[..20]), Answered::Incomplete);
-        let refused = Answered::Refused { status: 503, retry_after: Some(3) };
+        let refused = Answered::Refused { status: 503 };
         assert_eq!(answered(b"HTTP/1.1 503 Busy\r\nRetry-After: 3\r\n\r\n"), refused);
         assert_eq!(answered(b"\x00\x01nonsense"), Answered::Malformed);
     }

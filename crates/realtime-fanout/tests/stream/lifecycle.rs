@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use realtime_fanout::FanoutSettings;
 use testkit::waiting::{SOON, eventually};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -63,6 +64,40 @@ async fn a_drain_says_goodbye_and_closes_with_1012() {
     assert!(waits.len() > 10, "the waits are spread: {waits:?}");
     node.ended().await;
     assert!(started.elapsed() < Duration::from_secs(5), "drained in {:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn whoever_is_sent_away_comes_back_within_a_window_of_the_nodes_size_whatever_the_reason() {
+    for reason in ["draining", "the board was restored", "the board is gone"] {
+        // 20 sockets make a window of 40 s.
+        let settings = FanoutSettings { return_per_socket: Duration::from_secs(2), ..FanoutSettings::default() };
+        let node = Node::start_with(settings).await;
+        for player in 0..3 {
+            node.score(player, 10).await;
+        }
+        let mut watchers = Vec::new();
+        for _ in 0..20 {
+            let mut watcher = Watcher::open(&node.url("")).await;
+            watcher.state_at(3).await;
+            watchers.push(watcher);
+        }
+        match reason {
+            "draining" => node.ask_to_stop(),
+            "the board was restored" => assert_eq!(node.restore("e1").await.version.0, 1),
+            _ => node.lose_board(),
+        }
+        let mut waits = Vec::new();
+        for watcher in &mut watchers {
+            let bye = watcher.expect("server:bye").await;
+            assert_eq!(bye["reason"], reason);
+            waits.push(bye["reconnectInMs"].as_u64().unwrap());
+            assert_eq!(watcher.close_code().await, CloseCode::Restart);
+        }
+        assert!(waits.iter().all(|wait| *wait <= 40_000), "{reason}: {waits:?}");
+        // All within a quarter of it: once in 4^20.
+        assert!(waits.iter().any(|wait| *wait > 10_000), "{reason}: {waits:?}");
+        node.ended().await;
+    }
 }
 
 #[tokio::test]

@@ -49,6 +49,11 @@ impl Node {
     }
 
     pub(crate) async fn start_with(settings: FanoutSettings) -> Self {
+        Self::start_checking(settings, ViewSettings::default().self_check).await
+    }
+
+    /// The same, comparing its views with the truth so often.
+    pub(crate) async fn start_checking(settings: FanoutSettings, self_check: Duration) -> Self {
         let data = tempfile::tempdir().unwrap();
         let clock = ManualClock::default();
         let shared_clock: Arc<dyn Clock> = Arc::new(clock.clone());
@@ -69,7 +74,7 @@ impl Node {
             Arc::clone(&truth) as _,
             Arc::clone(&bus),
             Arc::clone(&shared_clock),
-            ViewSettings { poll: Duration::from_millis(200), ..ViewSettings::default() },
+            ViewSettings { poll: Duration::from_millis(200), self_check, ..ViewSettings::default() },
         );
         let views = Arc::new(views);
         let stop = CancellationToken::new();
@@ -178,6 +183,14 @@ impl Node {
         assert!(self.truth.restored.set(Arc::clone(&backup.store) as _).is_ok(), "restored once");
         self.backups.lock().push((backup, data));
         applied.changes[0].state()
+    }
+
+    /// The truth is another one from now on, which has no such board.
+    pub(crate) fn lose_board(&self) {
+        let data = tempfile::tempdir().unwrap();
+        let other = Embedded::open(data.path(), Arc::new(self.clock.clone())).unwrap();
+        assert!(self.truth.restored.set(Arc::clone(&other.store) as _).is_ok(), "replaced once");
+        self.backups.lock().push((other, data));
     }
 
     pub(crate) fn bus(&self) -> &dyn EventBus {

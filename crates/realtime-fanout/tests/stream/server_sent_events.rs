@@ -79,6 +79,18 @@ async fn a_heartbeat_is_an_event_with_the_newest_version() {
     while source.last_id.as_deref() != Some("e1.2") {
         assert_eq!(source.event().await.unwrap().0, "heartbeat");
     }
+    // Who comes back with a heartbeat's id stands there: nothing old is sent, and what comes next leads on from there.
+    let mut resumed = EventSource::open(&node.events_url("&limit=1"), &[("last-event-id", "e1.2")]).await;
+    node.score(1, 10).await;
+    loop {
+        let (event, data) = resumed.event().await.unwrap();
+        if event != "heartbeat" {
+            assert_eq!((event.as_str(), &data["version"]), ("score:update", &3.into()));
+            assert_eq!(data["updates"].as_array().unwrap().len(), 1);
+            break;
+        }
+        assert!(data["version"].as_u64() >= Some(2));
+    }
     node.ended().await;
 }
 

@@ -1,8 +1,10 @@
 //! What sockets show, and when.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use common::ports::Event;
 use common::standing::TopList;
 use realtime_fanout::FanoutSettings;
 use serde_json::Value;
@@ -117,7 +119,9 @@ async fn since_at_the_head_sends_nothing_old_and_anything_else_a_snapshot() {
 
 #[tokio::test]
 async fn since_ahead_of_the_node_makes_it_read_the_truth_first() {
-    let node = Node::start().await;
+    // Far longer than anybody waits here: it is the truth's answer that is waited for.
+    let settings = FanoutSettings { resume_wait: Duration::from_secs(3_600), ..FanoutSettings::default() };
+    let node = Node::start_with(settings).await;
     let head = node.score_untold(0, 30).await;
     let mut watcher = Watcher::open(&node.url(&format!("&since={head}"))).await;
     watcher.send(Message::Ping("here".into())).await;
@@ -125,6 +129,16 @@ async fn since_ahead_of_the_node_makes_it_read_the_truth_first() {
     // A claim that no truth bears out is answered with what there is.
     let mut liar = Watcher::open(&node.url("&since=e1.999")).await;
     assert_eq!(liar.expect("scoreboard:snapshot").await["version"], 1);
+    node.ended().await;
+}
+
+#[tokio::test]
+async fn since_ahead_of_the_node_is_answered_within_the_bound_though_the_truth_is_away() {
+    let settings = FanoutSettings { resume_wait: Duration::from_millis(200), ..FanoutSettings::default() };
+    let node = Node::start_with(settings).await;
+    node.truth.away.store(true, Ordering::SeqCst);
+    let mut watcher = Watcher::open(&node.url("&since=e1.7")).await;
+    assert_eq!(watcher.expect("scoreboard:snapshot").await["version"], 0);
     node.ended().await;
 }
 
@@ -185,6 +199,35 @@ async fn another_history_with_lower_versions_begins_with_its_snapshot_on_open_so
     for watcher in &mut watchers {
         let snapshot = within(Duration::from_secs(3), "the other history", watcher.expect("scoreboard:snapshot")).await;
         assert_eq!((&snapshot["epoch"], &snapshot["version"]), (&"e2".into(), &1.into()));
+    }
+    node.ended().await;
+}
+
+#[tokio::test]
+async fn what_a_socket_was_wrongly_shown_is_put_right_by_the_self_check() {
+    let settings = FanoutSettings { tick: Duration::from_millis(5), ..FanoutSettings::default() };
+    let node = Node::start_checking(settings, Duration::from_secs(2)).await;
+    node.score(0, 30).await;
+    let mut sockets = [Watcher::open(&node.url("")).await, Watcher::open_delta(&node.url("")).await];
+    for socket in &mut sockets {
+        socket.state_at(1).await;
+    }
+    // An event that does not tell what was committed, at the version at which it was.
+    let (mut change, _) = node.commit(1, 20).await;
+    change.rows[0].score = Some(999);
+    let event = Event::BoardChanged { change: Arc::new(change), ranks: Vec::new(), traces: Vec::new() };
+    node.bus().publish(event).await.unwrap();
+    for socket in &mut sockets {
+        let wrong = socket.state_at(2).await;
+        assert!(wrong.to_string().contains("999"), "{wrong}");
+        let right = within(Duration::from_secs(5), "the self-check", socket.expect("scoreboard:snapshot")).await;
+        assert_eq!(right["version"], 2);
+        assert_shows(&right, &node.top(10).await);
+    }
+    // From there on it goes on as ever.
+    node.score(0, 5).await;
+    for (socket, event) in sockets.iter_mut().zip(["score:update", "delta"]) {
+        assert_eq!(socket.expect(event).await["version"], 3);
     }
     node.ended().await;
 }

@@ -7,7 +7,7 @@ use common::ids::SessionId;
 use common::ports::{BoardRules as _, Event};
 use serde_json::{Value, json};
 use testkit::fixtures::session_id;
-use testkit::waiting::{eventually, within};
+use testkit::waiting::{SOON, eventually, within};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
@@ -182,6 +182,35 @@ async fn a_board_that_demands_a_token_opens_no_stream_without_one() {
     node.open_private(&token).await.expect("scoreboard:snapshot").await;
     let mut source = EventSource::open(&node.events_url(""), &[("authorization", &bearer(&token))]).await;
     source.expect("scoreboard:snapshot").await;
+    node.ended().await;
+}
+
+#[tokio::test]
+async fn a_board_that_begins_to_demand_a_token_ends_the_open_streams_that_showed_none() {
+    let node = Node::start().await;
+    let mut sockets = [Watcher::open(&node.url("")).await, Watcher::open_delta(&node.url("&limit=3")).await];
+    let mut events = EventSource::open(&node.events_url(""), &[]).await;
+    let mut private = node.open_private(&node.token(0, session_id(), 60)).await;
+    for socket in &mut sockets {
+        socket.expect("scoreboard:snapshot").await;
+    }
+    events.expect("scoreboard:snapshot").await;
+    private.expect("scoreboard:snapshot").await;
+    assert!(node.embedded.store.set_stream_token(&node.board, true).await.unwrap());
+    for socket in &mut sockets {
+        match socket.message().await {
+            Some(Message::Close(Some(frame))) => {
+                assert_eq!((frame.code, frame.reason.as_str()), (CloseCode::Policy, "unauthenticated"));
+            }
+            other => panic!("a Close frame is expected, not {other:?}"),
+        }
+        socket.ended().await;
+    }
+    assert_eq!(events.event().await, None);
+    eventually(SOON, "the places to be free", || async { node.state.open_sockets() == 1 }).await;
+    // Who showed a token hears on.
+    node.score(1, 10).await;
+    private.expect("score:update").await;
     node.ended().await;
 }
 

@@ -49,6 +49,14 @@ impl Truth for TruthWithFaults {
     async fn rows_above(&self, board: &BoardId, after: Version, limit: usize) -> Result<Option<RowPage>, StoreError> {
         self.here()?.rows_above(board, after, limit).await
     }
+    async fn rows_by_user(
+        &self,
+        board: &BoardId,
+        after: Option<UserId>,
+        limit: usize,
+    ) -> Result<Option<RowPage>, StoreError> {
+        self.here()?.rows_by_user(board, after, limit).await
+    }
     async fn receipt(&self, user: UserId, board: &BoardId, action: &ActionId) -> Result<Option<Receipt>, StoreError> {
         self.here()?.receipt(user, board, action).await
     }

@@ -17,6 +17,7 @@ async fn a_sick_index_never_stops_the_queue_and_is_repaired() {
         let mut harness = Harness::new(10).await;
         harness.settings.max_updates = 5;
         harness.settings.repair_bound = Duration::from_millis(300);
+        harness.without_looks();
         let worker = harness.start();
         harness.ready().await;
         let sickness = &harness.ranks.sickness;
@@ -48,6 +49,7 @@ async fn a_sick_bus_never_stops_the_queue_and_hears_of_everything_later() {
         let mut harness = Harness::new(10).await;
         harness.settings.max_updates = 5;
         harness.settings.repair_bound = Duration::from_millis(300);
+        harness.without_looks();
         let worker = harness.start();
         harness.ready().await;
         let sickness = &harness.bus.sickness;
@@ -121,6 +123,24 @@ async fn an_absent_ledger_is_waited_for_and_nothing_is_put_aside() {
     eventually(SOON, "several tries", || async { harness.ledger.sickness.calls.load(Ordering::SeqCst) >= 4 }).await;
     assert_eq!(harness.source.left(), 50);
     harness.ledger.sickness.heal();
+    harness.all_acknowledged().await;
+    harness.applied_once(&updates).await;
+    assert!(harness.source.dead.lock().is_empty());
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_ledger_that_says_nothing_is_asked_again() {
+    let mut harness = Harness::new(10).await;
+    harness.settings.commit_bound = Duration::from_millis(100);
+    let worker = harness.start();
+    harness.ready().await;
+    let sickness = &harness.ledger.sickness;
+    sickness.hangs.store(true, Ordering::SeqCst);
+    let updates = harness.send(50);
+    eventually(SOON, "several tries", || async { sickness.calls.load(Ordering::SeqCst) >= 4 }).await;
+    assert_eq!(harness.source.left(), 50);
+    sickness.heal();
     harness.all_acknowledged().await;
     harness.applied_once(&updates).await;
     assert!(harness.source.dead.lock().is_empty());

@@ -1,6 +1,9 @@
 //! A worker that dies between any two steps loses nothing and does nothing twice.
 
-use testkit::waiting::{SOON, within};
+use std::sync::atomic::Ordering;
+
+use common::ports::Truth as _;
+use testkit::waiting::{SOON, eventually, within};
 
 use crate::harness::Harness;
 
@@ -68,12 +71,17 @@ async fn redelivered_work_is_answered_with_its_rank() {
 async fn a_soft_stop_finishes_the_batch_in_hand_and_takes_no_more() {
     let mut harness = Harness::new(3).await;
     harness.settings.max_updates = 1;
+    // Between a commit and its answer there is time for a stop.
+    harness.ranks.jitter_ms.store(20, Ordering::SeqCst);
     let worker = harness.start();
     harness.ready().await;
     let updates = harness.send(200);
+    eventually(SOON, "some work to be done", async || !harness.answers(&updates[2]).is_empty()).await;
     worker.stop().await;
     let answered = updates.iter().filter(|update| !harness.answers(update).is_empty()).count();
     assert_eq!(harness.source.left(), 200 - answered, "all that was taken is finished");
+    let committed = harness.embedded.store.digest(&harness.board).await.unwrap().unwrap().ledger_actions;
+    assert_eq!(committed, answered as u64, "all that was committed is answered");
     harness.source.redeliver();
     let second = harness.start();
     harness.all_acknowledged().await;

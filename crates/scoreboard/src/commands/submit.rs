@@ -5,13 +5,13 @@ use common::ids::{ActionId, ActionType, BoardId, IdempotencyKey, InvalidValue};
 use runtime::clock::SystemClock;
 use runtime::exit::{Exit, Failure};
 
-use super::password;
+use super::given_secret;
 use crate::api_client::{Action, ApiClient};
 use crate::command_line::SubmitArgs;
 use crate::output::Output;
 
 pub(crate) async fn run(args: SubmitArgs, output: Output) -> Result<Exit, Failure> {
-    let password = password::required(&args.password)?;
+    let password = given_secret::required_password(&args.password)?;
     let usage = |error: InvalidValue| Failure::new(Exit::Usage, error.to_string());
     let action = Action {
         action_id: ActionId::parse(&args.action_id).map_err(usage)?,

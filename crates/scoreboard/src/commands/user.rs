@@ -13,7 +13,7 @@ use runtime::settings::{Mode, Settings, Sources};
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use super::password;
+use super::given_secret;
 use crate::backends::Backends;
 use crate::command_line::UserCreateArgs;
 use crate::output::Output;
@@ -21,7 +21,7 @@ use crate::secrets::Secrets;
 
 pub(crate) async fn create(sources: &Sources, args: UserCreateArgs, output: Output) -> Result<Exit, Failure> {
     let settings = Settings::load(sources)?;
-    let given = password::given(&args.password)?;
+    let given = given_secret::password(&args.password)?;
     let made_up = given.is_none();
     let password = given.unwrap_or_else(|| Zeroizing::new(URL_SAFE_NO_PAD.encode(rand::random::<[u8; 18]>())));
     let clock = Arc::new(SystemClock);

@@ -1,19 +1,29 @@
 //! `scoreboard watch`: a board as it moves.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use common::ids::BoardId;
 use futures_util::StreamExt as _;
 use runtime::backoff::Backoff;
 use runtime::exit::{Exit, Failure};
 use serde_json::Value;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::http::HeaderValue;
+use tokio_tungstenite::tungstenite::http::header::AUTHORIZATION;
 use tokio_tungstenite::tungstenite::{Error, Message};
+use zeroize::Zeroizing;
 
+use super::given_secret;
 use crate::command_line::WatchArgs;
 use crate::output::Output;
 
+/// The longest that a server's goodbye keeps us away.
+const LONGEST_WAIT: Duration = Duration::from_secs(120);
+
 /// Follows until the process is stopped. A connection that breaks is made again from where the last one stood.
 pub(crate) async fn run(args: WatchArgs, output: Output) -> Result<Exit, Failure> {
+    let authorization = authorization(given_secret::token(&args.token)?)?;
     let board = BoardId::parse(&args.board).map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;
     let base = args.server.url.trim_end_matches('/');
     let Some(place) = base.strip_prefix("http://") else {
@@ -23,25 +33,51 @@ pub(crate) async fn run(args: WatchArgs, output: Output) -> Result<Exit, Failure
         ));
     };
     let url = format!("ws://{place}/ws/scoreboard?board={board}&limit={}", args.limit);
-    let mut state: Option<String> = None;
+    let mut seen = Seen::default();
     let mut backoff = Backoff::reconnect();
     loop {
-        let since = state.as_ref().map(|state| format!("&since={state}")).unwrap_or_default();
-        match tokio_tungstenite::connect_async(format!("{url}{since}")).await {
+        let since = seen.state.as_ref().map(|state| format!("&since={state}")).unwrap_or_default();
+        let mut request = format!("{url}{since}").into_client_request().map_err(|error| refused(base, &error))?;
+        request.headers_mut().extend(authorization.iter().map(|token| (AUTHORIZATION, token.clone())));
+        match tokio_tungstenite::connect_async(request).await {
             Ok((mut socket, _)) => {
                 backoff.reset();
                 while let Some(Ok(message)) = socket.next().await {
                     if let Message::Text(frame) = message {
-                        show(&frame, &mut state, output);
+                        show(&frame, &mut seen, output);
                     }
                 }
             }
-            // The first connection tells whether this can work at all.
-            Err(error) if state.is_none() => return Err(refused(base, &error)),
+            // The first connection tells whether this can work at all; later ones, whether it still may.
+            Err(error) if seen.state.is_none() || is_final(&error) => return Err(refused(base, &error)),
             Err(_) => {}
         }
-        tokio::time::sleep(backoff.next_wait()).await;
+        let asked = seen.asked_to_wait.take().map(|wait| wait.min(LONGEST_WAIT));
+        tokio::time::sleep(asked.unwrap_or_else(|| backoff.next_wait())).await;
     }
+}
+
+/// What the stream has told so far.
+#[derive(Default)]
+struct Seen {
+    /// `epoch.version`, to go on from.
+    state: Option<String>,
+    /// How long the server wants us to stay away.
+    asked_to_wait: Option<Duration>,
+}
+
+/// The header with the token, which no log shows.
+fn authorization(token: Option<Zeroizing<String>>) -> Result<Option<HeaderValue>, Failure> {
+    let Some(token) = token else { return Ok(None) };
+    let mut value = HeaderValue::from_str(&format!("Bearer {}", *token))
+        .map_err(|_| Failure::new(Exit::Usage, "the token holds what no token may hold"))?;
+    value.set_sensitive(true);
+    Ok(Some(value))
+}
+
+/// Whether trying again cannot help: the token is good no more, say, or the board is gone.
+fn is_final(error: &Error) -> bool {
+    matches!(error, Error::Http(answer) if matches!(answer.status().as_u16(), 400 | 401 | 403 | 404))
 }
 
 fn refused(base: &str, error: &Error) -> Failure {
@@ -61,11 +97,14 @@ fn refused(base: &str, error: &Error) -> Failure {
     }
 }
 
-fn show(frame: &str, state: &mut Option<String>, output: Output) {
+fn show(frame: &str, seen: &mut Seen, output: Output) {
     let Ok(frame) = serde_json::from_str::<Value>(frame) else { return };
     let data = &frame["data"];
     if let (Some(epoch), Some(version)) = (data["epoch"].as_str(), data["version"].as_u64()) {
-        *state = Some(format!("{epoch}.{version}"));
+        seen.state = Some(format!("{epoch}.{version}"));
+    }
+    if frame["event"] == "server:bye" {
+        seen.asked_to_wait = data["reconnectInMs"].as_u64().map(Duration::from_millis);
     }
     output.print(&frame, || in_words(&frame));
 }

@@ -1,5 +1,6 @@
-//! A process that is killed in any window between the first check and the answer: the repeat of the same request with
-//! the same key ends well, and counts once. The windows are named in `docs/IDEMPOTENCY.md`.
+//! A process that is killed in any window between the first check and the answer, alone or while the other services
+//! live: the repeat of the same request with the same key ends well, and counts once. The windows are named in
+//! `docs/IDEMPOTENCY.md`.
 
 use std::time::Duration;
 
@@ -27,25 +28,67 @@ async fn killed_and_repeated(mut deployment: Deployment, point: &str) {
     deployment.forget(FAILPOINT);
     deployment.start_again().await;
 
+    repeated(&deployment, &player, point, 1).await;
+    deployment.stop().await;
+}
+
+/// The repeat ends well; the player's only action counted once and made this version.
+async fn repeated(deployment: &Deployment, player: &Player, point: &str, version: u64) {
     let first = eventually(HEALED, "the repeat to be answered", async || {
-        let answer = send(&deployment, &player, &player.signed("only", 7)).await?;
+        let answer = send(deployment, player, &player.signed("only", 7)).await?;
         match answer.status {
             200 => Ok(answer.body),
+            202 if deployment.place.is_some() => Err(answer.body.to_string()),
             409 if answer.code() == "request_in_progress" => Err(answer.body.to_string()),
             503 => Err(answer.body.to_string()),
             _ => panic!("{point}: {} {}", answer.status, answer.body),
         }
     })
     .await;
-    assert_eq!((&first["newScore"], &first["version"]), (&json!(7), &json!(1)), "{point}");
-    let again = send(&deployment, &player, &player.signed("only", 7)).await.expect("an answer").expect(200);
+    assert_eq!((&first["newScore"], &first["version"]), (&json!(7), &json!(version)), "{point}");
+    let again = send(deployment, player, &player.signed("only", 7)).await.expect("an answer").expect(200);
     assert_eq!((again.header("idempotent-replayed"), &again.body), ("true", &first), "{point}");
-    let (exit, text) = deployment.operate(&["audit", "--user", "unlucky", "--json"]);
+    let (exit, text) = deployment.operate(&["audit", "--user", &player.name, "--json"]);
     assert_eq!(exit, Some(0), "{text}");
     let story: Value = serde_json::from_str(&text).expect("JSON");
     assert_eq!(story["actions"].as_array().map(Vec::len), Some(1), "{point}: one row in the ledger: {story}");
-    assert_eq!((&story["actions"][0]["outcome"], deployment.version().await), (&json!("applied"), 1), "{point}");
+    assert_eq!((&story["actions"][0]["outcome"], deployment.version().await), (&json!("applied"), version), "{point}");
+}
+
+/// One service of four dies in each of its windows, one after the other; the other three live on.
+async fn one_of_four(service: &str, windows: &[&str]) {
+    let mut deployment = Deployment::four_processes().await;
+    for (version, point) in (1..).zip(windows) {
+        let player = deployment.api.join(&format!("unlucky-{point}")).await;
+        deployment.named(service).stop().await;
+        deployment.set(FAILPOINT, point);
+        deployment.start_service_again(service);
+        deployment.ready().await;
+        let lost = send(&deployment, &player, &player.signed("only", 7)).await;
+        match service {
+            "gateway" => assert!(lost.is_err(), "{point}: the gateway should have died: {lost:?}"),
+            // Taken, and not decided in time.
+            _ => assert_eq!(lost.expect("the gateway lives").status, 202, "{point}"),
+        }
+        deployment.named(service).ended().await;
+        deployment.forget(FAILPOINT);
+        deployment.start_service_again(service);
+        repeated(&deployment, &player, point, version).await;
+        deployment.ready().await;
+    }
+    let (exit, told) = deployment.operate(&["verify"]);
+    assert_eq!(exit, Some(0), "{told}");
     deployment.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_of_four_services_is_killed_in_each_of_its_windows() {
+    one_of_four("gateway", &["reserved", "answered", "kept"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_of_four_services_is_killed_in_each_of_its_windows() {
+    one_of_four("score-worker", &["published", "committed"]).await;
 }
 
 async fn embedded(point: &str) {

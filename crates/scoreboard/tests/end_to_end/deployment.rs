@@ -32,7 +32,6 @@ pub(crate) struct Deployment {
     pub(crate) grpc_url: String,
     settings: Vec<(String, String)>,
     /// Where each process listens.
-    #[allow(dead_code, reason = "for the fault tests, which share this file")]
     listeners: Vec<Vec<(String, String)>>,
     admins: Vec<u16>,
     dir: TempDir,
@@ -269,6 +268,11 @@ impl Deployment {
         self.settings.retain(|(known, _)| known != name);
     }
 
+    /// Makes a setting for what starts from now on.
+    pub(crate) fn set(&mut self, name: &str, value: &str) {
+        self.settings.push((name.to_owned(), value.to_owned()));
+    }
+
     /// Starts the one process again, on the same ports and data.
     pub(crate) async fn start_again(&mut self) {
         let command = with(operator(&["serve"]), &self.settings);
@@ -277,14 +281,12 @@ impl Deployment {
     }
 
     /// A process by its name.
-    #[allow(dead_code, reason = "for the fault tests, which share this file")]
     pub(crate) fn named(&self, name: &str) -> &Process {
         let found = self.processes.iter().find(|(known, _)| known == name);
         &found.unwrap_or_else(|| panic!("no process {name}")).1
     }
 
     /// Starts one of four processes again, on its ports. Does not wait for it.
-    #[allow(dead_code, reason = "for the fault tests, which share this file")]
     pub(crate) fn start_service_again(&mut self, name: &str) {
         let at = self.processes.iter().position(|(known, _)| known == name).expect("a process of that name");
         let command = with(with(command(&binary(name)), &self.settings), &self.listeners[at]);

@@ -354,6 +354,35 @@ async fn the_operator_watches_a_board_and_goes_on_after_a_restart() {
     deployment.api.score(&player, "second", 5).await.expect(200);
     printed("12").await;
 
+    // A board whose stream is for players: nobody else sees it, and the token is nowhere to be read.
+    let (exit, told) = deployment.operate(&["board", "create", "private", "--stream-token"]);
+    assert_eq!(exit, Some(0), "{told}");
+    let see = |with_token: bool| {
+        let mut see = command(&binary("scoreboard"));
+        see.args(["watch", "--board", "private", "--url", &deployment.api.url]);
+        if with_token {
+            see.args(["--token-env", "TOKEN"]).env("TOKEN", &player.token);
+        }
+        see
+    };
+    eventually(Duration::from_secs(20), "the board to be known", async || {
+        let answer = deployment.api.get("/api/v1/boards/private").await;
+        if answer.status == 200 { Ok(()) } else { Err(answer.status) }
+    })
+    .await;
+    let seeing = Process::start("see", see(true), deployment.dir());
+    eventually(Duration::from_secs(10), "the private board", async || {
+        seeing.must_run();
+        let printed = seeing.output();
+        if printed.contains("private at version 0") { Ok(()) } else { Err(printed) }
+    })
+    .await;
+    assert!(!seeing.output().contains(&player.token) && !seeing.log().contains(&player.token));
+    let output = see(false).output().expect("it starts");
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.contains("unauthenticated"), "{told}");
+
     let wrong = |arguments: &[&str]| {
         let mut submit = command(&binary("scoreboard"));
         submit.args(["--json", "submit", "--user", "watched", "--password-env", "PASSWORD", "--action-id", "first"]);

@@ -4,7 +4,6 @@
 mod accounts;
 mod backpressure;
 mod batching;
-mod broker_proxy;
 mod callers;
 mod canned_node;
 mod client;

@@ -7,13 +7,14 @@ use common::clock::Clock as _;
 use common::error_code::ErrorCode;
 use runtime::clock::SystemClock;
 use serde_json::{Value, json};
+use testkit::proxy::Proxy;
 use testkit::waiting::eventually;
 
-use crate::broker_proxy::BrokerProxy;
 use crate::client::{Answer, Client, PASSWORD, Player};
 use crate::deployment::Deployment;
 use crate::ledger::{and, outcomes};
 use crate::raw_http::{last_answer, last_answer_after_end};
+use crate::servers::server;
 use crate::token_mint::TokenMint;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -339,8 +340,8 @@ async fn of_paths(api: &Client) -> Vec<Row> {
 /// The first request waits for a broker that does not answer; the same again meanwhile is told so.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_takes_no_work_is_told_and_a_repeat_is_told_to_wait() {
-    let broker = BrokerProxy::start().await;
-    let deployment = Deployment::distributed_with(&[("SCOREBOARD__AMQP__URL", &broker.url)]).await;
+    let broker = Proxy::before(&server("SCOREBOARD_TEST_AMQP_URL")).await;
+    let deployment = Deployment::distributed_with(&[("SCOREBOARD__AMQP__URL", &broker.url())]).await;
     let api = deployment.api.clone();
     let player = api.join("patient").await;
     api.score(&player, "before", 3).await.expect(200);

@@ -26,7 +26,8 @@ pub(crate) struct Place {
     lease: String,
 }
 
-fn server(variable: &str) -> String {
+/// Where a server is that tests share.
+pub(crate) fn server(variable: &str) -> String {
     std::env::var(variable).unwrap_or_else(|_| {
         panic!("{variable} is not set: ./scripts/test sets it, or point it at a server that tests may use")
     })

@@ -240,13 +240,13 @@ async fn tokens(deployment: Deployment) {
     refused_tokens(&deployment, &ada, &bob).await;
     // Where one process holds the data, the operator changes boards while it is stopped.
     if deployment.place.is_some() {
-        a_board_demands_a_token(&deployment, &bob).await;
+        a_board_demands_a_token(&deployment, &bob, &public).await;
     }
     deployment.stop().await;
 }
 
-/// Running servers follow within seconds.
-async fn a_board_demands_a_token(deployment: &Deployment, player: &Player) {
+/// Running servers follow within seconds, also on streams that are `open`.
+async fn a_board_demands_a_token(deployment: &Deployment, player: &Player, open: &Watcher) {
     let operate = |arguments: &[&str]| {
         let (exit, told) = deployment.operate(arguments);
         assert_eq!(exit, Some(0), "{told}");
@@ -269,6 +269,7 @@ async fn a_board_demands_a_token(deployment: &Deployment, player: &Player) {
     let body: Value = serde_json::from_slice(refused.body().as_deref().unwrap_or_default()).expect("JSON");
     assert_eq!(body["error"]["code"], "unauthenticated");
     assert!(refused.headers().contains_key("www-authenticate"));
+    assert_eq!(open.closed_within(SOON).await, (1008, "unauthenticated".to_owned()));
     private(deployment, player).await;
     let board = deployment.api.get("/api/v1/boards/global").await.expect(200).body;
     assert!(board.get("streamToken").is_none(), "the public answer stays as it was: {board}");
@@ -288,6 +289,26 @@ async fn refused_tokens(deployment: &Deployment, logged_out: &Player, player: &P
         assert_eq!((answer.status().as_u16(), &body["error"]["code"]), (401, &json!(code)));
         assert!(answer.headers().contains_key("www-authenticate"), "{code}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_opens_as_many_streams_as_its_settings_say_and_says_when_to_come_back() {
+    let limits = [("SCOREBOARD__LIMITS__NODE_SOCKETS", "2"), ("SCOREBOARD__LIMITS__ADDRESS_SOCKETS", "0")];
+    let deployment = Deployment::embedded_with(&limits).await;
+    let events = SseReader::open(&events_url(&deployment), None).await;
+    let screen = Watcher::open(&deployment.stream_url).await;
+    let Err(tungstenite::Error::Http(refused)) = Watcher::try_open(&deployment.stream_url, TEXT).await else {
+        panic!("a third stream was opened")
+    };
+    let wait = refused.headers().get("retry-after").and_then(|wait| wait.to_str().ok()).map(str::parse::<u64>);
+    assert!(refused.status() == 429 && wait.is_some_and(|wait| wait.is_ok_and(|wait| wait > 0)), "{refused:?}");
+    let refused = deployment.api.get("/api/v1/scoreboard/stream").await.expect(429);
+    assert_eq!((refused.code(), &refused.body["error"]["details"]["limit"]), ("rate_limited", &json!("node-sockets")));
+    assert!(refused.header("retry-after").parse::<u64>().is_ok_and(|wait| wait > 0), "{:?}", refused.headers);
+    drop(screen);
+    eventually(RESTARTED, "a free place", async || Watcher::try_open(&deployment.stream_url, TEXT).await.ok()).await;
+    drop(events);
+    deployment.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
+use deadpool_redis::redis;
 use parking_lot::Mutex;
+use testkit::proxy::Proxy;
 use testkit::waiting::eventually;
 
 use crate::deployment::Deployment;
@@ -20,6 +22,8 @@ pub(crate) struct Instance {
     env: Vec<(String, String)>,
     /// Servers that were started again are children of ours.
     revived: Mutex<Vec<Child>>,
+    /// What lies between the product and each server, by the setting that names it; empty where nothing does.
+    proxies: Vec<(&'static str, Proxy)>,
 }
 
 /// How a server was started, to start it again in the same way.
@@ -49,7 +53,26 @@ impl Instance {
         let told = String::from_utf8(told.stdout).unwrap();
         let env = told.lines().filter_map(|line| line.strip_prefix("export ")?.split_once('='));
         let env = env.map(|(name, value)| (name.to_owned(), value.replace('\\', ""))).collect();
-        Self { dir, env, revived: Mutex::default() }
+        Self { dir, env, revived: Mutex::default(), proxies: Vec::new() }
+    }
+
+    /// The same with a proxy before each server, for the product; the test itself looks past them.
+    pub(crate) async fn behind_proxies(test: &str) -> Self {
+        let mut instance = Self::start(test);
+        for section in ["DATABASE", "REDIS", "AMQP"] {
+            instance.proxies.push((section, Proxy::before(&instance.url(section)).await));
+        }
+        instance
+    }
+
+    /// All proxies.
+    pub(crate) fn proxies(&self) -> impl Iterator<Item = &Proxy> {
+        self.proxies.iter().map(|(_, proxy)| proxy)
+    }
+
+    /// The proxy before the server that a section of the settings names.
+    pub(crate) fn proxy(&self, section: &str) -> &Proxy {
+        &self.proxies.iter().find(|(known, _)| *known == section).expect("behind proxies").1
     }
 
     fn url(&self, section: &str) -> String {
@@ -60,7 +83,14 @@ impl Instance {
     /// The product as four processes on these servers.
     pub(crate) async fn four_processes(&self) -> Deployment {
         let place = Place::at(self.url("DATABASE"), self.url("REDIS"), self.url("AMQP")).await;
-        Deployment::four_processes_at(place, &[]).await
+        let urls = [("DATABASE", &place.database_url), ("REDIS", &place.redis_url), ("AMQP", &place.amqp_url)];
+        let by_proxy = self.proxies.iter().map(|(section, proxy)| {
+            let (_, url) = urls.iter().find(|(known, _)| known == section).expect("a server");
+            (format!("SCOREBOARD__{section}__URL"), proxy.on_the_way_to(url))
+        });
+        let by_proxy: Vec<_> = by_proxy.collect();
+        let settings: Vec<_> = by_proxy.iter().map(|(name, url)| (name.as_str(), url.as_str())).collect();
+        Deployment::four_processes_at(place, &settings).await
     }
 
     fn pid(&self, server: &str) -> String {
@@ -168,6 +198,13 @@ impl Instance {
     fn state(&self, key: &str) -> String {
         let state = std::fs::read_to_string(self.dir.join("state")).unwrap();
         state.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('=')).unwrap().to_owned()
+    }
+
+    /// Empties Redis, behind everybody's back.
+    pub(crate) async fn flush_redis(&self) {
+        let client = redis::Client::open(self.url("REDIS")).unwrap();
+        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        redis::cmd("FLUSHALL").query_async::<()>(&mut connection).await.unwrap();
     }
 
     /// `rabbitmqctl`.

@@ -22,6 +22,8 @@ mod drained;
 mod instance;
 mod killed;
 mod load;
+mod outage;
+mod partitioned;
 mod rebuilt;
 mod refused;
 mod starved;

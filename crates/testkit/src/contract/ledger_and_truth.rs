@@ -94,6 +94,7 @@ macro_rules! ledger_and_truth_contract {
                 top_is_cut_at_the_limit,
                 neighborhoods_end_at_the_edges,
                 rows_above_are_paged_in_version_order,
+                rows_by_user_are_paged,
                 boards_and_heads_tell_what_there_is,
                 an_unknown_board_is_none,
                 receipts_belong_to_their_user_and_board,

@@ -206,6 +206,26 @@ impl State {
     }
 }
 
+impl MemoryLedger {
+    fn page(
+        &self,
+        board: &BoardId,
+        limit: usize,
+        takes: impl Fn(&ScoreRow) -> bool,
+        order: impl Fn(&ScoreRow) -> u128,
+    ) -> Option<RowPage> {
+        let state = self.0.lock().expect("the lock");
+        let (version, _) = state.boards.get(board)?;
+        let ours = state.scores.iter().filter(|((of, _), row)| of == board && takes(row));
+        let mut rows: Vec<_> = ours.map(|(_, row)| row.clone()).collect();
+        rows.sort_by_key(order);
+        let complete = rows.len() <= limit;
+        rows.truncate(limit);
+        let head = BoardHead { board: board.clone(), state: StatePoint { epoch: epoch("e1"), version: *version } };
+        Some(RowPage { head, rows, complete })
+    }
+}
+
 #[async_trait]
 impl Truth for MemoryLedger {
     async fn boards(&self) -> Result<Vec<Board>, StoreError> {
@@ -244,15 +264,16 @@ impl Truth for MemoryLedger {
     }
 
     async fn rows_above(&self, board: &BoardId, after: Version, limit: usize) -> Result<Option<RowPage>, StoreError> {
-        let state = self.0.lock().expect("the lock");
-        let Some((version, _)) = state.boards.get(board) else { return Ok(None) };
-        let above = |(key, row): &(&(BoardId, UserId), &ScoreRow)| key.0 == *board && row.version > after;
-        let mut rows: Vec<_> = state.scores.iter().filter(above).map(|(_, row)| row.clone()).collect();
-        rows.sort_by_key(|row| row.version);
-        let complete = rows.len() <= limit;
-        rows.truncate(limit);
-        let head = BoardHead { board: board.clone(), state: StatePoint { epoch: epoch("e1"), version: *version } };
-        Ok(Some(RowPage { head, rows, complete }))
+        Ok(self.page(board, limit, |row| row.version > after, |row| row.version.0.into()))
+    }
+
+    async fn rows_by_user(
+        &self,
+        board: &BoardId,
+        after: Option<UserId>,
+        limit: usize,
+    ) -> Result<Option<RowPage>, StoreError> {
+        Ok(self.page(board, limit, |row| Some(row.user) > after, |row| row.user.0.as_u128()))
     }
 
     async fn receipt(&self, user: UserId, board: &BoardId, action: &ActionId) -> Result<Option<Receipt>, StoreError> {

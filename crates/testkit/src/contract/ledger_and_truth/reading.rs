@@ -89,6 +89,29 @@ pub async fn rows_above_are_paged_in_version_order(fixture: &Fixture) {
     assert_eq!(page(9, 2).await, (6, vec![], true));
 }
 
+/// A whole board by user, tombstones too, each page with the head, complete only when nobody is missing.
+pub async fn rows_by_user_are_paged(fixture: &Fixture) {
+    let (board, mut players) = (fixture.board().await, fixture.players::<4>().await);
+    players.sort_unstable();
+    let [a, b, c, d] = players;
+    let page = async |after: Option<UserId>, limit: usize| {
+        let page = fixture.truth.rows_by_user(&board, after, limit).await.unwrap().expect("the board exists");
+        assert_eq!(page.head.board, board);
+        assert!(page.rows.iter().all(|row| row.updated_at == noon() && row.username.starts_with("Player.")));
+        let rows: Vec<_> = page.rows.iter().map(|row| (row.user, row.score, row.version.0)).collect();
+        (page.head.state.version.0, rows, page.complete)
+    };
+    assert_eq!(page(None, 10).await, (0, vec![], true));
+    play(fixture, &board, &[(d, 1), (b, 2), (c, 3), (a, 4), (d, 5), (b, 6)]).await;
+    let rows = [(a, Some(4), 4), (b, Some(8), 6), (c, Some(3), 3), (d, Some(6), 5)];
+    assert_eq!(page(None, 10).await, (6, rows.to_vec(), true));
+    assert_eq!(page(None, 4).await, (6, rows.to_vec(), true));
+    assert_eq!(page(None, 3).await, (6, rows[..3].to_vec(), false));
+    assert_eq!(page(Some(a), 2).await, (6, rows[1..3].to_vec(), false));
+    assert_eq!(page(Some(c), 2).await, (6, rows[3..].to_vec(), true));
+    assert_eq!(page(Some(d), 2).await, (6, vec![], true));
+}
+
 /// Every board with its rules and head, by id.
 pub async fn boards_and_heads_tell_what_there_is(fixture: &Fixture) {
     let (still, moved, [user]) = (fixture.board().await, fixture.board().await, fixture.players().await);
@@ -116,6 +139,7 @@ pub async fn an_unknown_board_is_none(fixture: &Fixture) {
     assert_eq!(truth.top(&board, 10).await.unwrap(), None);
     assert_eq!(truth.neighborhood(&board, user, 1).await.unwrap(), None);
     assert!(truth.rows_above(&board, Version(0), 10).await.unwrap().is_none());
+    assert!(truth.rows_by_user(&board, None, 10).await.unwrap().is_none());
     assert_eq!(truth.digest(&board).await.unwrap(), None);
     assert_eq!(truth.receipt(user, &board, &action_id("a")).await.unwrap(), None);
 }
