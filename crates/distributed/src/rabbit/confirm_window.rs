@@ -19,6 +19,9 @@ use tokio::time::Instant;
 
 use super::error::RabbitError;
 
+/// Messages outstanding at once. More only adds latency.
+pub(super) const WINDOW: usize = 100;
+
 /// Without a single confirm for so long, although not blocked, the connection is given up.
 pub(super) const STUCK_AFTER: Duration = Duration::from_secs(5);
 
@@ -52,6 +55,10 @@ pub(super) struct ConfirmWindow<T> {
 impl<T: Send + 'static> ConfirmWindow<T> {
     pub(super) fn new() -> Self {
         Self { pending: FuturesUnordered::new(), returned: HashSet::new(), last_progress: Instant::now() }
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.len() >= WINDOW
     }
 
     pub(super) fn len(&self) -> usize {

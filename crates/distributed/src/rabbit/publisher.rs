@@ -10,11 +10,11 @@ use lapin::options::{BasicConsumeOptions, ConfirmSelectOptions};
 use lapin::types::FieldTable;
 use lapin::{Channel, Consumer};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::confirm_window::{ConfirmWindow, Outgoing, STUCK_AFTER};
+use super::confirm_window::{ConfirmWindow, Outgoing, STUCK_AFTER, WINDOW};
 use super::connection::{RabbitConnection, Session};
 use super::error::RabbitError;
 
@@ -29,8 +29,12 @@ pub(super) trait Feed: Send {
     /// Whether the messages ask for direct replies.
     const REPLIES: bool;
 
-    /// Messages outstanding at once; what comes meanwhile waits for a confirm.
-    const WINDOW: usize;
+    /// With fewer messages outstanding the next one is published at once.
+    const AT_ONCE: usize;
+
+    /// With more, it waits for a confirm, or for so long after the one before: a broker that is slow to confirm must not
+    /// make it wait twice as long.
+    const COMPANY: Duration;
 
     /// The next message. `None`: there will be none. Cancel-safe.
     fn next(&mut self) -> impl Future<Output = Option<(Outgoing, Self::Token)>> + Send;
@@ -73,9 +77,11 @@ async fn serve<F: Feed>(session: &Session, feed: &mut F) -> Result<(), RabbitErr
     channel.confirm_select(ConfirmSelectOptions::default()).await?;
     let mut replies = if F::REPLIES { Some(consume_replies(&channel).await?) } else { None };
     let mut window = ConfirmWindow::new();
+    let mut published_at = Instant::now();
     let mut look = interval(STUCK_AFTER / 5);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
+        let crowded_since = (window.len() >= F::AT_ONCE).then_some(published_at);
         tokio::select! {
             biased;
             () = session.ended() => return Err(RabbitError::lost()),
@@ -91,8 +97,11 @@ async fn serve<F: Feed>(session: &Session, feed: &mut F) -> Result<(), RabbitErr
                 }
             }
             reply = next_reply(&mut replies) => feed.replied(&reply?),
-            next = feed.next(), if window.len() < F::WINDOW => match next {
-                Some((message, token)) => window.publish(&channel, message, token),
+            next = next_message(feed, crowded_since), if !window.is_full() => match next {
+                Some((message, token)) => {
+                    window.publish(&channel, message, token);
+                    published_at = Instant::now();
+                }
                 None => return Ok(()),
             },
             now = look.tick() => if window.is_stuck(now) && !session.is_blocked() {
@@ -100,6 +109,14 @@ async fn serve<F: Feed>(session: &Session, feed: &mut F) -> Result<(), RabbitErr
             },
         }
     }
+}
+
+/// The next message, not before it is due after the one that was published at `crowded_since`. Cancel-safe.
+async fn next_message<F: Feed>(feed: &mut F, crowded_since: Option<Instant>) -> Option<(Outgoing, F::Token)> {
+    if let Some(published_at) = crowded_since {
+        sleep_until(published_at + F::COMPANY).await;
+    }
+    feed.next().await
 }
 
 async fn consume_replies(channel: &Channel) -> Result<Consumer, RabbitError> {
@@ -129,7 +146,8 @@ struct Jobs(mpsc::Receiver<Job>);
 impl Feed for Jobs {
     type Token = oneshot::Sender<Result<(), RabbitError>>;
     const REPLIES: bool = false;
-    const WINDOW: usize = 100;
+    const AT_ONCE: usize = WINDOW;
+    const COMPANY: Duration = Duration::ZERO;
 
     async fn next(&mut self) -> Option<(Outgoing, Self::Token)> {
         loop {

@@ -30,10 +30,13 @@ use super::topology::default_exchange;
 /// The most updates of one message.
 const MAX_BATCH: usize = 100;
 
-/// Messages outstanding at once. With fewer than so many on their way an update is published at once; with more, those that
-/// come until the next confirm share a message. So messages grow with the load by themselves, and nobody waits for company:
-/// only for a broker that is busy with the ones before.
-const WINDOW: usize = 4;
+/// With fewer messages on their way an update is published at once; with more, those that come until the next confirm share
+/// a message. So messages grow with the load by themselves, and nobody waits for company: only for a broker that is busy
+/// with the ones before.
+const AT_ONCE: usize = 4;
+
+/// For so long at most, after the message before.
+const COMPANY: Duration = Duration::from_millis(10);
 
 /// The most updates that wait to be published; with more, the broker has stopped keeping up.
 const MAX_WAITING: usize = 4_096;
@@ -234,7 +237,8 @@ impl Batches {
 impl Feed for Batches {
     type Token = Vec<Confirmed>;
     const REPLIES: bool = true;
-    const WINDOW: usize = WINDOW;
+    const AT_ONCE: usize = AT_ONCE;
+    const COMPANY: Duration = COMPANY;
 
     async fn next(&mut self) -> Option<(Outgoing, Self::Token)> {
         loop {

@@ -278,3 +278,35 @@ async fn publishing_and_consuming_have_a_connection_each() {
     rabbit.close().await;
     Look::new().await.ready(&place.updates(), 0).await;
 }
+
+/// Whoever comes while a few messages are on their way shares the next one, a message every 10 ms at most; so a slow broker is
+/// sent fewer messages, not more.
+#[tokio::test]
+async fn updates_that_come_while_the_broker_is_slow_share_messages() {
+    const UPDATES: usize = 90;
+    let proxy = before_the_broker().await;
+    let (place, _rabbit, queue) = behind(&proxy).await;
+    let look = Look::new().await;
+    let before = look.counts(&place.updates()).await.0;
+    let queue = Arc::new(queue);
+    proxy.freeze(true);
+    let began = Instant::now();
+    let mut submitted = Vec::new();
+    for n in 0..UPDATES {
+        let queue = Arc::clone(&queue);
+        submitted.push(tokio::spawn(async move { accept(&*queue, update(n)).await }));
+        // Each alone in the publisher's hands: nobody shares a message by chance.
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+    }
+    let took = began.elapsed();
+    proxy.freeze(false);
+    for submission in submitted {
+        within(RECOVERY, "a confirm", submission).await.unwrap().expect("taken");
+    }
+    let messages = look.counts(&place.updates()).await.0 - before;
+    let most = 4 + 2 + u32::try_from(began.elapsed().as_millis() / 10).unwrap();
+    assert!(messages <= most, "{messages} messages, {most} at most; submitted within {took:?}");
+    assert!(messages < 45, "{messages} messages for {UPDATES} updates");
+}
