@@ -85,6 +85,7 @@ async fn every_server_is_200_ms_away() {
 
 /// All connections to all three at once, ten times; each time promises are back within the contract's time.
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "keeps the short form short, which cuts one connection at a time in distributed/tests/rabbit/outages.rs: scripts/test-faults"]
 async fn every_connection_is_cut_again_and_again() {
     let instance = Instance::behind_proxies("cut").await;
     let deployment = instance.four_processes().await;

@@ -73,7 +73,7 @@ async fn broker_out_of_disk_for_twenty_seconds() {
         During::Refused,
         Some("gateway"),
         Duration::from_secs(20),
-        async |instance| told(instance, &["set_disk_free_limit", "1000TB"]),
+        async |instance| told(instance, &["set_disk_free_limit", "1000000GB"]),
         async |instance| told(instance, &["set_disk_free_limit", "1MB"]),
     )
     .await;
