@@ -61,6 +61,53 @@ async fn a_slow_reader_gets_the_newest_state_and_the_others_wait_for_nobody() {
     node.ended().await;
 }
 
+/// Takes the whole WebSocket frames (texts of 126 bytes to 64 KB) off the front of what came.
+fn whole_frames(came: &mut Vec<u8>) -> Vec<serde_json::Value> {
+    let mut frames = Vec::new();
+    while let [0x81, 126, high, low, rest @ ..] = came.as_slice() {
+        let length = usize::from(u16::from_be_bytes([*high, *low]));
+        let Some(text) = rest.get(..length) else { break };
+        frames.push(serde_json::from_slice(text).expect("one whole JSON text"));
+        came.drain(..4 + length);
+    }
+    frames
+}
+
+/// The kernel takes parts of frames from such a reader's socket: what one tick leaves, another must not get in front of.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_that_trickles_gets_whole_frames_in_order() {
+    let node = Node::start_with(FanoutSettings { tick: Duration::from_millis(1), ..FanoutSettings::default() }).await;
+    for player in 0..100 {
+        node.score(player, 1000 - i64::try_from(player).unwrap()).await;
+    }
+    let mut slow = stalled(&node).await;
+    let (mut came, mut chunk) = (Vec::new(), vec![0; 3_000]);
+    while !came.windows(4).any(|window| window == b"\r\n\r\n") {
+        came.push(slow.read_u8().await.unwrap());
+    }
+    came.clear();
+    let (mut shown, mut last, mut skipped) = (0, 100, 0);
+    for round in 0..600 {
+        if round < 500 {
+            last = node.score(round % 100, 7).await.version.0;
+        } else if shown == last {
+            break;
+        }
+        let read = within(Duration::from_secs(10), "some bytes", slow.read(&mut chunk)).await.unwrap();
+        came.extend_from_slice(&chunk[..read]);
+        for frame in whole_frames(&mut came) {
+            let version = frame["data"]["version"].as_u64().expect("a version");
+            assert!(version > shown, "{version} after {shown}");
+            skipped += version - shown - 1;
+            shown = version;
+        }
+        assert!(came.is_empty() || came[0] == 0x81, "a frame begins where the last one ended");
+    }
+    assert_eq!(shown, last, "the newest state");
+    assert!(skipped > 200, "it was slow enough to be given parts of frames: {skipped} versions were skipped");
+    node.ended().await;
+}
+
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reader_without_progress_is_gone_after_ten_seconds() {
