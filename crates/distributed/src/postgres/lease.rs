@@ -139,6 +139,7 @@ impl Drop for Lease {
             && let Some(pool) = self.connection.as_ref().and_then(Object::pool)
         {
             doubt_idle(&pool, asked_at);
+            self.spoiled.store(true, Ordering::Relaxed);
         }
         if (self.in_transaction.load(Ordering::Relaxed) || self.spoiled.load(Ordering::Relaxed))
             && let Some(connection) = self.connection.take()
