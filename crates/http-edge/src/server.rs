@@ -12,13 +12,14 @@ use actix_http::body::BoxBody;
 use actix_http::h1::Codec;
 use actix_http::{HttpService, Request, Response};
 use actix_server::{Server, ServerBuilder};
-use actix_service::boxed::BoxServiceFactory;
+use actix_service::boxed::{BoxService, BoxServiceFactory};
 use actix_service::{
     IntoServiceFactory, Service, ServiceFactory, ServiceFactoryExt as _, boxed, fn_factory, fn_service, map_config,
 };
 use actix_web::body::MessageBody;
 use actix_web::dev::AppConfig;
 use tokio::net::TcpStream;
+use tokio::sync::OnceCell;
 
 pub use crate::guarded_stream::ArrivalLimits;
 use crate::guarded_stream::GuardedStream;
@@ -69,7 +70,7 @@ where
         .shutdown_timeout(options.drain_s)
         .listen(format!("http {address}"), listener, move || {
             let stopping = stopping.clone();
-            let make = || application().into_factory().map_err(|error| error.into().error_response());
+            let application = application().into_factory().map_err(|error| error.into().error_response());
             let service = HttpService::build()
                 .graceful_shutdown_signal(move || {
                     let stopping = stopping.clone();
@@ -84,9 +85,9 @@ where
                 .h1_allow_half_closed(true)
                 .local_addr(address);
             // In a box, a future takes no room in its connection once it has answered.
-            let boxed = |application| boxed::factory(map_config(application, |()| AppConfig::default()));
-            let upgrade = options.upgrades.then(|| answering_upgrades(boxed(make())));
-            let service = service.h1(boxed(make())).upgrade(upgrade);
+            let application = OneApplication::new(boxed::factory(map_config(application, |()| AppConfig::default())));
+            let upgrade = options.upgrades.then(|| answering_upgrades(application.clone()));
+            let service = service.h1(application.factory()).upgrade(upgrade);
             fn_service(move |connection: TcpStream| async move {
                 let peer = connection.peer_addr().ok();
                 let connection = SharedStream::new(connection);
@@ -101,9 +102,36 @@ where
 /// A request for another protocol, and its connection.
 type Upgrading = (Request, Framed<GuardedStream<SharedStream>, Codec>);
 
-/// The application once more, for the connections that ask it for another protocol.
+/// A thread's application, made once for all of its connections, whatever they ask for: what it keeps for the thread is
+/// there once.
+struct OneApplication<R, E, I> {
+    make: Rc<BoxServiceFactory<(), Request, R, E, I>>,
+    made: Rc<OnceCell<Rc<BoxService<Request, R, E>>>>,
+}
+
+impl<R, E, I> Clone for OneApplication<R, E, I> {
+    fn clone(&self) -> Self {
+        Self { make: Rc::clone(&self.make), made: Rc::clone(&self.made) }
+    }
+}
+
+impl<R: 'static, E: 'static, I: 'static> OneApplication<R, E, I> {
+    fn new(make: BoxServiceFactory<(), Request, R, E, I>) -> Self {
+        Self { make: Rc::new(make), made: Rc::default() }
+    }
+
+    async fn get(self) -> Result<Rc<BoxService<Request, R, E>>, I> {
+        self.made.get_or_try_init(|| async { self.make.new_service(()).await.map(Rc::new) }).await.cloned()
+    }
+
+    fn factory(self) -> impl ServiceFactory<Request, Config = (), Response = R, Error = E, InitError = I> {
+        fn_factory(move || self.clone().get())
+    }
+}
+
+/// Gives the connections that ask for another protocol to the application.
 fn answering_upgrades<R, B, E, I>(
-    application: BoxServiceFactory<(), Request, R, E, I>,
+    application: OneApplication<R, E, I>,
 ) -> impl ServiceFactory<Upgrading, Config = (), Response = (), Error = Infallible, InitError = I>
 where
     R: Into<Response<B>> + 'static,
@@ -112,9 +140,9 @@ where
     I: 'static,
 {
     fn_factory(move || {
-        let application = application.new_service(());
+        let application = application.clone();
         async move {
-            let application = Rc::new(application.await?);
+            let application = application.get().await?;
             Ok(fn_service(move |(request, connection)| {
                 let application = Rc::clone(&application);
                 // It lives as long as its connection, whose other state is small.

@@ -60,6 +60,8 @@ async fn carry(mut io: SharedStream, mut codec: Codec, response: Response<BoxBod
         // From now on the body may write by itself.
         io.flush().await?;
     }
+    // Its place is free now, though its last bytes may still be under way.
+    drop(body);
     Box::pin(end(io)).await
 }
 

@@ -209,7 +209,7 @@ impl LocalGroup {
     async fn sweep(&self) {
         let started = Instant::now();
         let shown = self.shown();
-        let ids: Vec<usize> = self.sockets.borrow().iter().map(|(id, _)| id).collect();
+        let ids = self.ids();
         for batch in ids.chunks(WRITES_AT_ONCE) {
             batch.iter().for_each(|id| self.give(*id, &shown, started));
             to_the_back_of_the_queue().await;
@@ -219,6 +219,10 @@ impl LocalGroup {
         self.metrics.tick_seconds.record(took.as_secs_f64(), &[]);
         let behind = self.sockets.borrow().len().saturating_sub(self.caught_up.get());
         self.note_behind(i64::try_from(behind).unwrap_or(i64::MAX));
+    }
+
+    fn ids(&self) -> Vec<usize> {
+        self.sockets.borrow().iter().map(|(id, _)| id).collect()
     }
 
     /// Nothing that is called in here takes a place or gives one back.
@@ -233,7 +237,7 @@ impl LocalGroup {
 
     /// Wakes the sockets in batches: their clients need not all see the end in the same moment.
     async fn say_goodbye(&self) {
-        let ids: Vec<usize> = self.sockets.borrow().iter().map(|(id, _)| id).collect();
+        let ids = self.ids();
         for batch in ids.chunks(GOODBYES_AT_ONCE) {
             batch.iter().for_each(|id| self.wake(*id));
             tokio::time::sleep(BETWEEN_GOODBYES).await;
