@@ -8,7 +8,7 @@ use common::decision::{BoardFacts, DecidedAction, Facts};
 use common::ids::{BoardId, IdempotencyKey, SubmissionId, UserId};
 use common::ports::StoreError;
 use common::score_update::{ContentHash, ScoreUpdate};
-use futures_util::try_join;
+use futures_util::join;
 use tokio_postgres::{Row, Statement};
 use uuid::Uuid;
 
@@ -96,9 +96,10 @@ async fn exchange(
     let daily_params: &Params<'_> = &[&c.boards, &c.users, &c.types, &today];
     let decided_params: &Params<'_> = &[&c.users, &c.submissions, &c.boards, &c.actions, &c.keys];
     lease.transaction_begins();
-    // Each future sends when it is first polled, and they are polled in this order.
+    // Each future sends when it is first polled, and they are polled in this order. All are waited for, as in
+    // `write_and_commit`: the first error in this order is the cause of the others.
     let answers = async {
-        try_join!(
+        let (begun, boards, rules, usernames, scores, daily, decided) = join!(
             client.batch_execute(BEGIN),
             client.query(lock_boards, board_params),
             client.query(rules, board_params),
@@ -106,10 +107,12 @@ async fn exchange(
             client.query(scores, score_params),
             client.query(daily, daily_params),
             client.query(decided, decided_params),
-        )
+        );
+        begun?;
+        let (boards, rules) = (boards?, rules?);
+        Ok(Rows { boards, rules, usernames: usernames?, scores: scores?, daily: daily?, decided: decided? })
     };
-    let ((), boards, rules, usernames, scores, daily, decided) = lease.exchange(Box::pin(answers)).await?;
-    Ok(Rows { boards, rules, usernames, scores, daily, decided })
+    lease.exchange(Box::pin(answers)).await
 }
 
 fn facts_of(updates: &[ScoreUpdate], rows: &Rows) -> Result<Facts, StoreError> {

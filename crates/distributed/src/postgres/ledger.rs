@@ -10,7 +10,7 @@ use common::error_code::ErrorCode;
 use common::ids::{BoardId, IdempotencyKey, UserId};
 use common::ports::{AppliedBatch, Gain, Ledger, StoreError};
 use common::score_update::ScoreUpdate;
-use futures_util::try_join;
+use futures_util::join;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Row, Statement};
 use uuid::Uuid;
@@ -185,17 +185,19 @@ pub(super) async fn write_and_commit(
     let daily_params: &Params<'_> = &[&d.boards, &d.users, &d.types, &d.points, &today];
     let version_params: &Params<'_> = &[&s.moved_boards, &s.heads];
     let moved = !plan.changes.is_empty();
-    // Each future sends when it is first polled, and they are polled in this order.
+    // Each future sends when it is first polled, and they are polled in this order. All are waited for: those behind a
+    // statement that failed only say that the transaction is lost, and may be heard before the one that says why.
     let answers = async {
-        try_join!(
+        let (ledger, scores, daily, versions, committed) = join!(
             client.execute(ledger, ledger_params.as_slice()),
             only_if(moved, client.execute(scores, score_params)),
             only_if(moved, client.execute(daily, daily_params)),
             only_if(moved, client.execute(versions, version_params)),
             client.batch_execute("COMMIT"),
-        )
+        );
+        ledger.and(scores).and(daily).and(versions).and(committed)
     };
-    lease.exchange(Box::pin(answers)).await.map(|_| ())
+    lease.exchange(Box::pin(answers)).await
 }
 
 async fn only_if<E>(wanted: bool, work: impl Future<Output = Result<u64, E>>) -> Result<u64, E> {
