@@ -5,7 +5,7 @@ use std::sync::Arc;
 use common::ids::SubmissionId;
 use common::ports::{Delivery, DeliveryTag};
 use futures_util::StreamExt as _;
-use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions};
+use lapin::options::{BasicConsumeOptions, BasicQosOptions};
 use lapin::types::{FieldTable, ShortString};
 use parking_lot::Mutex;
 use runtime::backoff::Backoff;
@@ -109,7 +109,7 @@ impl Consuming {
     async fn take(self: &Arc<Self>, arrived: lapin::message::Delivery, life: &Arc<Life>) {
         let tag = DeliveryTag { generation: life.generation, tag: arrived.delivery_tag };
         let content = read(&arrived);
-        life.open.insert(tag.tag, Arrived { reply: reply_address(&arrived), retried: retried(&arrived, &content) });
+        life.open.insert(tag.tag, Arrived::new(reply_address(&arrived), retried(&arrived, &content)));
         match content {
             Ok(DecodedBatch { updates, damaged }) if damaged.is_empty() => {
                 self.hand_over(Delivery { tag, updates }, life).await;
@@ -159,7 +159,7 @@ impl Consuming {
             good = put => good,
         };
         if good.is_empty() {
-            if let Err(error) = settle(&life, tag.tag).await {
+            if let Err(error) = life.settle([tag.tag]).await {
                 life.session.fail(&error);
             }
         } else {
@@ -193,15 +193,6 @@ where
         tracing::warn!(error = %error, "the dead-letter queue takes nothing; trying again");
         sleep(backoff.next_wait()).await;
     }
-}
-
-async fn settle(life: &Life, tag: u64) -> Result<(), RabbitError> {
-    let settled = life.open.settle([tag]);
-    let multiple = settled.up_to.is_some();
-    if let Some(tag) = settled.up_to.or(settled.single.first().copied()) {
-        life.channel.basic_ack(tag, BasicAckOptions { multiple }).await?;
-    }
-    Ok(())
 }
 
 fn read(arrived: &lapin::message::Delivery) -> Result<DecodedBatch, DamagedMessage> {

@@ -11,9 +11,7 @@ use async_trait::async_trait;
 use common::ports::{Delivery, DeliveryTag, QueueError, UpdateSource};
 use common::receipt::Answer;
 use common::score_update::ScoreUpdate;
-use futures_util::future::try_join_all;
-use lapin::Channel;
-use lapin::options::{BasicAckOptions, BasicPublishOptions};
+use lapin::options::BasicPublishOptions;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -125,11 +123,6 @@ impl RabbitSource {
     }
 }
 
-async fn acknowledge(channel: &Channel, tag: u64, multiple: bool) -> Result<(), RabbitError> {
-    channel.basic_ack(tag, BasicAckOptions { multiple }).await?;
-    Ok(())
-}
-
 #[async_trait]
 impl UpdateSource for RabbitSource {
     async fn receive(&self, max_updates: usize, linger: Duration) -> Result<Vec<Delivery>, QueueError> {
@@ -167,17 +160,8 @@ impl UpdateSource for RabbitSource {
     async fn acknowledge(&self, deliveries: &[DeliveryTag]) -> Result<(), QueueError> {
         let Some(life) = self.current.lock().clone() else { return Ok(()) };
         let tags = deliveries.iter().filter(|tag| tag.generation == life.generation).map(|tag| tag.tag);
-        let settled = life.open.settle(tags);
-        let channel = &life.channel;
-        let written = async {
-            if let Some(tag) = settled.up_to {
-                acknowledge(channel, tag, true).await?;
-            }
-            try_join_all(settled.single.into_iter().map(|tag| acknowledge(channel, tag, false))).await?;
-            Ok::<(), RabbitError>(())
-        };
-        let outcome =
-            timeout(ACKNOWLEDGE_TIMEOUT, written).await.unwrap_or(Err(RabbitError::TimedOut(ACKNOWLEDGE_TIMEOUT)));
+        let settling = timeout(ACKNOWLEDGE_TIMEOUT, life.settle(tags)).await;
+        let outcome = settling.unwrap_or(Err(RabbitError::TimedOut(ACKNOWLEDGE_TIMEOUT)));
         outcome.map_err(|error| {
             // Nobody knows which of them the broker has heard of: all that is open comes again over a new session.
             life.session.fail(&error);
