@@ -42,7 +42,7 @@ pub struct ServerOptions {
     /// Whether somebody who closed its sending side gets the answer however long it takes, not only within 5 s. Not where
     /// streams are served: one that says nothing would keep its place after its reader has left.
     pub half_closed: bool,
-    /// Whether requests may ask for another protocol (RFC 9110, section 7.8).
+    /// Whether requests that ask for a WebSocket (RFC 6455) are carried on without buffers.
     pub upgrades: bool,
 }
 

@@ -128,3 +128,64 @@ impl AsyncWrite for SharedStream {
         Pin::new(&mut *self.0.tcp.borrow_mut()).poll_shutdown(context)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    async fn pair() -> (SharedStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        (SharedStream::new(listener.accept().await.unwrap().0), peer)
+    }
+
+    /// There is room in the kernel all the time: only the order of the bytes forbids the writes.
+    #[tokio::test]
+    async fn nothing_is_taken_before_the_head_or_between_parts_of_a_frame() {
+        let (mut stream, mut peer) = pair().await;
+        let writer = stream.direct_writer();
+        let refused = |when: &str| {
+            assert!(!writer.is_free(), "{when}");
+            assert_eq!(writer.try_write(b"in between"), 0, "{when}");
+        };
+        refused("before the head");
+        stream.write_all(b"head, ").await.unwrap();
+        refused("while the head may be under way");
+        stream.flush().await.unwrap();
+        assert!(writer.is_free());
+        assert_eq!(writer.try_write(b"frame, "), 7);
+        stream.write_all(b"the rest of ").await.unwrap();
+        refused("within a frame");
+        stream.write_all(b"a frame").await.unwrap();
+        stream.flush().await.unwrap();
+        assert_eq!(writer.try_write(b"."), 1);
+        drop(stream);
+        refused("after the end");
+        let mut came = String::new();
+        peer.read_to_string(&mut came).await.unwrap();
+        assert_eq!(came, "head, frame, the rest of a frame.");
+    }
+
+    #[tokio::test]
+    async fn what_the_kernel_takes_in_part_is_for_the_body_to_end() {
+        let (mut stream, mut peer) = pair().await;
+        let writer = stream.direct_writer();
+        stream.flush().await.unwrap();
+        let frame = vec![7; 16 << 20];
+        let taken = writer.try_write(&frame);
+        assert!((1..frame.len()).contains(&taken), "{taken} of {} bytes", frame.len());
+        // Room or not: the rest comes first.
+        let mut first = vec![0; taken];
+        peer.read_exact(&mut first).await.unwrap();
+        assert!(!writer.is_free());
+        assert_eq!(writer.try_write(b"next"), 0);
+        let (ended, mut second) = (async { stream.write_all(&frame[taken..]).await }, vec![0; frame.len() - taken]);
+        let (ended, read) = tokio::join!(ended, peer.read_exact(&mut second));
+        ended.and(read.map(drop)).unwrap();
+        stream.flush().await.unwrap();
+        assert_eq!(writer.try_write(b"next"), 4);
+    }
+}

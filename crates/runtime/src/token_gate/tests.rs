@@ -1,14 +1,14 @@
-//! Tokens of keys that are not known here: what they may cost auth, and what they are told.
+//! What is asked of auth: about tokens of keys that are not known here, and about sessions that ended.
 
 use std::sync::atomic::AtomicUsize;
 
 use async_trait::async_trait;
 use common::account::{OpenSession, Revocation, TokenGrant};
 use common::ids::UserId;
-use common::ports::IssuerKey;
+use common::ports::{EventStream, IssuerKey, QueueError};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::json;
-use testkit::waiting::{SOON, eventually};
+use testkit::waiting::{SOON, eventually, within};
 use tokio::sync::Semaphore;
 
 use super::*;
@@ -29,6 +29,7 @@ struct Auth {
     keys: Mutex<Option<Vec<VerificationKey>>>,
     asked: AtomicUsize,
     answers: Semaphore,
+    ended: Mutex<Vec<Revocation>>,
 }
 
 impl Auth {
@@ -45,31 +46,31 @@ impl Authority for Auth {
         self.keys.lock().clone().ok_or_else(Refusal::unavailable)
     }
     async fn register(&self, _: &str, _: &str) -> Result<(UserId, String), Refusal> {
-        unreachable!("only keys are asked for")
+        unreachable!("only keys and ended sessions are asked for")
     }
     async fn login(&self, _: &str, _: &str) -> Result<TokenGrant, Refusal> {
-        unreachable!("only keys are asked for")
+        unreachable!("only keys and ended sessions are asked for")
     }
     async fn refresh(&self, _: &str) -> Result<TokenGrant, Refusal> {
-        unreachable!("only keys are asked for")
+        unreachable!("only keys and ended sessions are asked for")
     }
     async fn logout(&self, _: SessionId) -> Result<(), Refusal> {
-        unreachable!("only keys are asked for")
+        unreachable!("only keys and ended sessions are asked for")
     }
     async fn change_password(&self, _: UserId, _: SessionId, _: &str, _: &str) -> Result<Vec<SessionId>, Refusal> {
-        unreachable!("only keys are asked for")
+        unreachable!("only keys and ended sessions are asked for")
     }
     async fn logout_all(&self, _: UserId) -> Result<Vec<SessionId>, Refusal> {
-        unreachable!("only keys are asked for")
+        unreachable!("only keys and ended sessions are asked for")
     }
     async fn sessions(&self, _: UserId) -> Result<Vec<OpenSession>, Refusal> {
-        unreachable!("only keys are asked for")
+        unreachable!("only keys and ended sessions are asked for")
     }
-    async fn revocations(&self, _: Timestamp) -> Result<Vec<Revocation>, Refusal> {
-        unreachable!("only keys are asked for")
+    async fn revocations(&self, since: Timestamp) -> Result<Vec<Revocation>, Refusal> {
+        Ok(self.ended.lock().iter().filter(|ended| ended.revoked_at >= since).cloned().collect())
     }
     async fn issuer_keys(&self) -> Result<Vec<IssuerKey>, Refusal> {
-        unreachable!("only keys are asked for")
+        unreachable!("only keys and ended sessions are asked for")
     }
 }
 
@@ -92,7 +93,7 @@ fn token(seed: u8) -> String {
 /// A gate that knows the key 1, and its auth, which answers nothing more.
 async fn gate() -> (Arc<Auth>, Arc<TokenGate>) {
     let keys = Mutex::new(Some(vec![key(1).verification_key()]));
-    let auth = Arc::new(Auth { keys, asked: AtomicUsize::new(0), answers: Semaphore::new(1) });
+    let auth = Arc::new(Auth { keys, asked: AtomicUsize::new(0), answers: Semaphore::new(1), ended: Mutex::default() });
     let gate = Arc::new(TokenGate::new(auth.clone(), Arc::new(StoodStill)));
     gate.read_keys().await.unwrap();
     auth.asked.store(0, Ordering::SeqCst);
@@ -158,4 +159,47 @@ async fn a_question_whose_asker_went_away_is_over() {
     assert!(asker.is_err(), "auth does not answer");
     assert_eq!(gate.verify(&stranger).await.unwrap_err().code, ErrorCode::Unauthenticated);
     assert_eq!(auth.asked(), 1);
+}
+
+/// A bus over which nothing is ever heard.
+struct DeafBus;
+
+struct DeafStream;
+
+#[async_trait]
+impl EventBus for DeafBus {
+    async fn publish(&self, _: Event) -> Result<(), QueueError> {
+        unreachable!("a gate tells nobody")
+    }
+    fn subscribe(&self) -> Box<dyn EventStream> {
+        Box::new(DeafStream)
+    }
+}
+
+#[async_trait]
+impl EventStream for DeafStream {
+    async fn next(&mut self) -> Option<Signal> {
+        std::future::pending().await
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_ended_is_refused_and_its_followers_told_without_any_event() {
+    let (auth, gate) = gate().await;
+    auth.answers.add_permits(1);
+    let stop = CancellationToken::new();
+    let running = tokio::spawn({
+        let (gate, stop) = (Arc::clone(&gate), stop.clone());
+        async move { gate.run(&DeafBus, stop).await }
+    });
+    eventually(SOON, "the first answer about sessions", async || gate.knows_revocations().then_some(())).await;
+    let claims = gate.verify(&token(1)).await.expect("a good token");
+    let follower = gate.follow(claims.session);
+    let (session, revoked_at) = (claims.session, Timestamp::from_millis(NOW_S * 1000));
+    auth.ended.lock().push(Revocation { session, revoked_at });
+    // Asked once a second: what an event that is lost may cost.
+    within(Duration::from_secs(3), "the session's end", follower.ended()).await;
+    assert_eq!(gate.verify(&token(1)).await.unwrap_err().code, ErrorCode::TokenRevoked);
+    stop.cancel();
+    within(SOON, "the gate's end", running).await.unwrap();
 }
