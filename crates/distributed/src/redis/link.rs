@@ -1,11 +1,16 @@
-//! The way to Redis: one connection that everybody shares, every exchange bounded.
+//! The way to Redis: few connections that many share, every exchange bounded.
 //!
-//! Commands of many tasks travel pipelined over one multiplexed connection, so that an exchange is one round trip (a
-//! pool would ask each connection whether it lives before each use). A connection that failed or kept silent is thrown
-//! away, and the next exchange makes a new one.
+//! Commands of many tasks travel pipelined over a multiplexed connection, so that an exchange is one round trip (a pool
+//! would ask each connection whether it lives before each use). A connection that failed or kept silent is thrown away,
+//! and the next exchange makes a new one.
+//!
+//! A thread that runs its tasks by itself, as those of an HTTP server do, has a connection of its own: commands and answers
+//! would otherwise wake another thread each, and a busy one would hold up all the others.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use std::thread::{self, ThreadId};
 use std::time::Duration;
 
 use common::ports::StoreError;
@@ -16,6 +21,7 @@ use deadpool_redis::redis::{
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
 use parking_lot::Mutex;
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::time::{Instant, timeout_at};
 
 use super::metrics::Metrics;
@@ -90,7 +96,7 @@ impl From<RedisFailure> for StoreError {
 
 type Attempt = Shared<BoxFuture<'static, Result<MultiplexedConnection, Arc<RedisError>>>>;
 
-/// The shared way to one Redis. Cheap to clone; clones share the connection, which is made when it is first needed.
+/// The shared way to one Redis. Cheap to clone; clones share the connections, which are made when they are first needed.
 #[derive(Clone)]
 pub struct RedisLink {
     inner: Arc<Inner>,
@@ -99,8 +105,18 @@ pub struct RedisLink {
 struct Inner {
     client: Client,
     settings: RedisSettings,
-    slot: Mutex<Slot>,
+    slots: Mutex<HashMap<Home, Slot>>,
     metrics: Metrics,
+}
+
+/// Where a connection is driven: on a thread that runs its tasks by itself, or (`None`) wherever a runtime of many threads
+/// finds it best.
+type Home = Option<ThreadId>;
+
+/// Where the calling task runs.
+fn home() -> Home {
+    let flavor = Handle::try_current().map(|handle| handle.runtime_flavor());
+    matches!(flavor, Ok(RuntimeFlavor::CurrentThread)).then(|| thread::current().id())
 }
 
 #[derive(Default)]
@@ -120,7 +136,7 @@ impl RedisLink {
     /// [`RedisUrlError`] when the URL is malformed.
     pub fn new(settings: RedisSettings) -> Result<Self, RedisUrlError> {
         let client = Client::open(settings.url.as_str()).map_err(RedisUrlError)?;
-        let inner = Inner { client, settings, slot: Mutex::default(), metrics: Metrics::new() };
+        let inner = Inner { client, settings, slots: Mutex::default(), metrics: Metrics::new() };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -208,7 +224,8 @@ impl RedisLink {
 
     /// The connection or the attempt that is under way; else a new one.
     fn attempt(&self) -> Result<(u64, Attempt), RedisFailure> {
-        let mut slot = self.inner.slot.lock();
+        let mut slots = self.inner.slots.lock();
+        let slot = slots.entry(home()).or_default();
         // An attempt goes on only while somebody waits for it: one that was left alone longer than it may take has
         // nothing to say about now.
         let abandoned = slot.tried_at.is_some_and(|at| at.elapsed() > self.inner.settings.connect_timeout);
@@ -236,7 +253,8 @@ impl RedisLink {
 
     /// Gives a connection up, unless somebody else did and a newer one is there.
     fn forget(&self, number: u64, refused: bool) {
-        let mut slot = self.inner.slot.lock();
+        let mut slots = self.inner.slots.lock();
+        let slot = slots.entry(home()).or_default();
         if slot.current.as_ref().is_some_and(|current| current.0 == number) {
             slot.current = None;
             slot.refused_at = refused.then(Instant::now);
@@ -263,6 +281,19 @@ mod tests {
         let words = runtime::exit::causes(&error);
         assert!(words.contains("SCOREBOARD__REDIS__URL") && !words.contains("geheim"), "{words}");
         assert!(!format!("{settings:?}").contains("geheim"));
+    }
+
+    #[tokio::test]
+    async fn a_thread_that_runs_its_tasks_by_itself_has_a_home_of_its_own() {
+        let here = home();
+        assert_eq!(here, Some(thread::current().id()));
+        assert_eq!(tokio::spawn(async { home() }).await.unwrap(), here);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn tasks_of_a_runtime_of_many_threads_share_one() {
+        assert_eq!(home(), None);
+        assert_eq!(tokio::spawn(async { home() }).await.unwrap(), None);
     }
 
     #[tokio::test]
