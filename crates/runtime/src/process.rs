@@ -2,6 +2,7 @@
 //! five binaries is here; what they build on top is theirs.
 
 use std::future::Future;
+use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 use clap::{CommandFactory as _, FromArgMatches as _};
 use common::ports::Dependency;
+use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::admin::{self, Readiness};
 use crate::exit::{Exit, Failure};
@@ -172,12 +174,17 @@ pub fn secrets_dir(settings: &Settings) -> Result<&Path, Failure> {
     })
 }
 
+/// Connections that the kernel keeps until they are accepted; Linux cuts it at `net.core.somaxconn`. The standard
+/// library's 128 are less than what comes at once after a restart, and a client whose first packet finds no place sends
+/// the next one a second later.
+const BACKLOG: i32 = 4096;
+
 /// Binds a listener that `setting` names; port 0 takes a free one.
 ///
 /// # Errors
 /// [`Exit::Config`] naming the setting.
 pub fn bind(address: SocketAddr, setting: &str) -> Result<TcpListener, Failure> {
-    TcpListener::bind(address).and_then(|listener| listener.set_nonblocking(true).map(|()| listener)).map_err(|error| {
+    listen(address).map_err(|error| {
         Failure::new(
             Exit::Config,
             format!(
@@ -186,6 +193,17 @@ pub fn bind(address: SocketAddr, setting: &str) -> Result<TcpListener, Failure> 
             ),
         )
     })
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // As the standard library does: a restart finds the port of connections that are just ending.
+    #[cfg(unix)]
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
 }
 
 /// The whole `main` of a service of its own: reads the command line, then runs `body`.
@@ -253,4 +271,32 @@ fn log_panics() {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         tracing::error!(place, "panic: {}", panic.payload_as_str().unwrap_or("of an unknown kind"));
     }));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+
+    use super::*;
+
+    /// As after a restart: all clients come at once, before the first of them is accepted.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_thousand_connections_at_once_find_a_place() {
+        let listener = bind("127.0.0.1:0".parse().unwrap(), "SCOREBOARD__HTTP__LISTEN").unwrap();
+        let address = listener.local_addr().unwrap();
+        let allowed = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap();
+        let places = allowed.trim().parse().unwrap_or(0).min(1000);
+        // Less than the second after which a first packet is sent again.
+        let connect = |_| TcpStream::connect_timeout(&address, Duration::from_millis(800));
+        let connected: Result<Vec<_>, _> = (0..places).map(connect).collect();
+        assert_eq!(connected.expect("no packet is sent twice").len(), places);
+    }
+
+    #[test]
+    fn a_port_that_is_taken_is_told_with_its_setting() {
+        let first = bind("127.0.0.1:0".parse().unwrap(), "SCOREBOARD__HTTP__LISTEN").unwrap();
+        let again = bind(first.local_addr().unwrap(), "SCOREBOARD__HTTP__LISTEN").expect_err("taken");
+        assert!(again.to_string().contains("SCOREBOARD__HTTP__LISTEN"), "{again}");
+    }
 }
