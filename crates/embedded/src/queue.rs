@@ -19,7 +19,8 @@ use common::ports::{Delivery, DeliveryTag, QueueError, SubmitError, Submitted, U
 use common::receipt::Answer;
 use common::score_update::ScoreUpdate;
 use parking_lot::Mutex;
-use tokio::sync::{Notify, oneshot};
+use runtime::mailbox::{self, oneshot};
+use tokio::sync::Notify;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::metrics::QueueMetrics;
@@ -70,7 +71,7 @@ struct Held {
 struct Item {
     tag: u64,
     update: ScoreUpdate,
-    reply: Option<oneshot::Sender<Answer>>,
+    reply: Option<mailbox::Sender<Answer>>,
 }
 
 struct Unsettled {
@@ -120,8 +121,8 @@ impl MemoryQueue {
         self.work.notify_one();
     }
 
-    fn accept(&self, update: ScoreUpdate) -> Result<oneshot::Receiver<Answer>, NotTaken> {
-        let (reply, answer) = oneshot::channel();
+    fn accept(&self, update: ScoreUpdate) -> Result<mailbox::Receiver<Answer>, NotTaken> {
+        let (reply, answer) = oneshot();
         let mut held = self.held.lock();
         if held.closed {
             return Err(NotTaken::Closed);
@@ -267,8 +268,7 @@ impl UpdateSource for MemoryQueue {
             held.unsettled.get_mut(&delivery.tag.tag).and_then(|held| held.item.reply.take())
         };
         if let Some(reply) = reply {
-            // An error only says that the submitter has gone.
-            let _ = reply.send(answer);
+            reply.send(answer);
         }
         Ok(())
     }

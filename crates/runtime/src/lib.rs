@@ -13,6 +13,7 @@ pub mod first_reading;
 pub mod housekeeping;
 pub mod lifecycle;
 mod log_format;
+pub mod mailbox;
 pub mod memory_guard;
 pub mod new_issuer_key;
 pub mod process;

@@ -13,7 +13,7 @@ const ALLOWED: &[(&str, &[&str], &str)] = &[
     ("board-view", &["common"], "what a node keeps of a board is worked out from ports alone"),
     ("http-edge", &["common", "wire", "runtime"], "what every HTTP listener shares knows no service and no backend"),
     ("grpc-edge", &["wire"], "what every gRPC listener shares knows no service and no backend"),
-    ("embedded", &["common"], "a backend implements ports; it knows no service and no other backend"),
+    ("embedded", &["common", "runtime"], "a backend implements ports; it knows no service and no other backend"),
     ("distributed", &["common", "wire", "runtime"], "a backend implements ports; it knows no service"),
     (
         "gateway",

@@ -14,7 +14,8 @@ use common::score_update::ScoreUpdate;
 use lapin::message::Delivery;
 use lapin::types::ShortString;
 use parking_lot::Mutex;
-use tokio::sync::{mpsc, oneshot};
+use runtime::mailbox::{self, oneshot};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Core;
@@ -59,7 +60,7 @@ struct Submission {
     confirmed: Confirmed,
 }
 
-type Confirmed = oneshot::Sender<Result<(), RabbitError>>;
+type Confirmed = mailbox::Sender<Result<(), RabbitError>>;
 
 impl RabbitQueue {
     pub(super) fn start(core: Arc<Core>) -> Self {
@@ -90,7 +91,7 @@ impl RabbitQueue {
         let started = Instant::now();
         let patience = self.core.settings.confirm_timeout;
         let mut expected = self.answers.expect(update.submission);
-        let (confirmed, mut outcome) = oneshot::channel();
+        let (confirmed, mut outcome) = oneshot();
         self.submissions.try_send(Submission { update, confirmed }).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => RabbitError::Full(MAX_WAITING),
             mpsc::error::TrySendError::Closed(_) => RabbitError::Closed,
@@ -140,14 +141,14 @@ impl UpdateQueue for RabbitQueue {
 /// Who waits for which answer. As large as the number of submissions under way: whoever stops waiting takes its
 /// entry along.
 #[derive(Default)]
-struct Answers(Mutex<HashMap<SubmissionId, oneshot::Sender<Answer>>>);
+struct Answers(Mutex<HashMap<SubmissionId, mailbox::Sender<Answer>>>);
 
 /// A place in [`Answers`], given up when dropped.
 struct Expected<'a> {
     submission: SubmissionId,
     answers: &'a Answers,
     /// `None` when there will be no answer.
-    receiver: Option<oneshot::Receiver<Answer>>,
+    receiver: Option<mailbox::Receiver<Answer>>,
 }
 
 impl Expected<'_> {
@@ -161,7 +162,7 @@ impl Expected<'_> {
 
 impl Answers {
     fn expect(&self, submission: SubmissionId) -> Expected<'_> {
-        let (sender, receiver) = oneshot::channel();
+        let (sender, receiver) = oneshot();
         // A submission is submitted once; should it be twice at a time, the later one hears of it.
         self.0.lock().insert(submission, sender);
         Expected { submission, answers: self, receiver: Some(receiver) }
@@ -169,8 +170,7 @@ impl Answers {
 
     fn tell(&self, submission: SubmissionId, answer: Answer) {
         if let Some(sender) = self.0.lock().remove(&submission) {
-            // Dropped at this very moment: nobody waits.
-            let _ = sender.send(answer);
+            sender.send(answer);
         }
     }
 
@@ -258,7 +258,7 @@ impl Feed for Batches {
     fn settled(&mut self, token: Self::Token, outcome: Result<(), RabbitError>) {
         for confirmed in token {
             // Whoever gave up has been told so already.
-            let _ = confirmed.send(outcome.clone());
+            confirmed.send(outcome.clone());
         }
     }
 
