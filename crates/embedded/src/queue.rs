@@ -251,7 +251,10 @@ impl UpdateSource for MemoryQueue {
         let max_updates = max_updates.max(1);
         loop {
             self.wait_for_work().await;
-            self.collect(max_updates, linger).await;
+            // A timer that is due at once fires a millisecond or two late.
+            if !linger.is_zero() {
+                self.collect(max_updates, linger).await;
+            }
             // Nothing is taken before this point, so a dropped future loses nothing.
             let deliveries = self.take(max_updates);
             if !deliveries.is_empty() {

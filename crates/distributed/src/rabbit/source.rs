@@ -60,6 +60,15 @@ impl Inbox {
         self.collected.retain(|delivery| Some(delivery.tag.generation) == generation);
     }
 
+    /// Takes what is there.
+    fn collect(&mut self, max_updates: usize) {
+        while self.updates() < max_updates
+            && let Ok(next) = self.deliveries.try_recv()
+        {
+            self.collected.push_back(next);
+        }
+    }
+
     /// At least one delivery, and as many as fit into `max_updates`.
     fn take(&mut self, max_updates: usize) -> Vec<Delivery> {
         let mut taken: Vec<Delivery> = Vec::new();
@@ -135,11 +144,15 @@ impl UpdateSource for RabbitSource {
                 inbox.collected.push_back(next);
                 continue;
             }
-            let deadline = Instant::now() + linger;
-            while inbox.updates() < max_updates
-                && let Ok(Some(next)) = timeout_at(deadline, inbox.deliveries.recv()).await
-            {
-                inbox.collected.push_back(next);
+            inbox.collect(max_updates);
+            // A timer fires a millisecond or two late, also one that is due at once: who need not wait must not ask for one.
+            if !linger.is_zero() {
+                let deadline = Instant::now() + linger;
+                while inbox.updates() < max_updates
+                    && let Ok(Some(next)) = timeout_at(deadline, inbox.deliveries.recv()).await
+                {
+                    inbox.collected.push_back(next);
+                }
             }
             inbox.forget_stale(self.generation());
             if !inbox.collected.is_empty() {
