@@ -42,7 +42,7 @@ async fn refused() -> Result<HttpResponse, ApiError> {
     Err(Refusal::new(ErrorCode::Unavailable, "no place is free").into())
 }
 
-/// A server of two threads, and how many applications it has made.
+/// A server with a thread for each core, and how many applications it has made.
 fn server() -> (SocketAddr, &'static AtomicUsize) {
     let made: &'static AtomicUsize = Box::leak(Box::default());
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -97,7 +97,6 @@ async fn a_thread_has_one_application_whatever_its_connections_ask_for() {
         }
     }
     assert!(seen.values().all(|applications| applications.len() == 1), "{seen:?}");
-    assert!(seen.len() <= made.load(Ordering::SeqCst));
     assert_eq!(made.load(Ordering::SeqCst), std::thread::available_parallelism().unwrap().get(), "one for each thread");
 }
 

@@ -109,9 +109,15 @@ thread_local! {
     static MAILBOX: RefCell<Weak<Mailbox>> = const { RefCell::new(Weak::new()) };
 }
 
+/// The runtime of the calling task, if it is one of this thread alone.
+#[must_use]
+pub fn runtime_of_this_thread() -> Option<Handle> {
+    Handle::try_current().ok().filter(|runtime| runtime.runtime_flavor() == RuntimeFlavor::CurrentThread)
+}
+
 /// The mailbox of the calling task's thread, if that runs its tasks by itself.
 fn mailbox_here() -> Option<Arc<Mailbox>> {
-    let runtime = Handle::try_current().ok().filter(|it| it.runtime_flavor() == RuntimeFlavor::CurrentThread)?;
+    let runtime = runtime_of_this_thread()?;
     MAILBOX.with_borrow_mut(|here| {
         // One of an earlier runtime on this thread may still be held by senders.
         let opened = here.upgrade().filter(|mailbox| !mailbox.is_left.load(Ordering::Acquire));

@@ -21,7 +21,7 @@ use deadpool_redis::redis::{
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
 use parking_lot::Mutex;
-use tokio::runtime::{Handle, RuntimeFlavor};
+use runtime::mailbox::runtime_of_this_thread;
 use tokio::time::{Instant, timeout_at};
 
 use super::metrics::Metrics;
@@ -115,8 +115,7 @@ type Home = Option<ThreadId>;
 
 /// Where the calling task runs.
 fn home() -> Home {
-    let flavor = Handle::try_current().map(|handle| handle.runtime_flavor());
-    matches!(flavor, Ok(RuntimeFlavor::CurrentThread)).then(|| thread::current().id())
+    runtime_of_this_thread().map(|_| thread::current().id())
 }
 
 #[derive(Default)]

@@ -26,7 +26,7 @@ async fn one_connection() -> (Database, PgStore, UserId) {
 }
 
 /// Sessions of the store in a state, as the server's views tell.
-async fn sessions(client: &Client, condition: &str) -> Vec<i32> {
+pub(crate) async fn sessions(client: &Client, condition: &str) -> Vec<i32> {
     let sql = format!(
         "SELECT pid FROM pg_stat_activity
          WHERE datname = current_database() AND application_name = 'scoreboard-test' AND {condition}"

@@ -1,7 +1,6 @@
 //! Appliers at once: exactly once, without a gap.
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::Duration;
 
 use common::ids::{BoardId, UserId};
 use common::ports::{Accounts, AppliedBatch, Ledger, StoreError, Truth};
@@ -12,11 +11,11 @@ use distributed::postgres::PgStore;
 use futures_util::future::join_all;
 use rand::RngExt;
 use testkit::fixtures::{noon, players, rules, update};
-use testkit::waiting::eventually;
-use tokio_postgres::Client;
+use testkit::waiting::{SOON, eventually};
 use tokio_postgres::error::SqlState;
 
 use crate::database::{Database, store};
+use crate::failures::sessions;
 
 const BOARDS: usize = 3;
 const TASKS: usize = 8;
@@ -259,7 +258,10 @@ async fn a_race_lost_to_a_commit_is_decided_again() {
         };
         let racing = join_all(boards.iter().map(race));
         let won = async {
-            wait_for_locks(&onlooker, RACERS).await;
+            eventually(SOON, "the racers to wait for the winner", async || {
+                sessions(&onlooker, "wait_event_type = 'Lock'").await.len() == RACERS
+            })
+            .await;
             winner.batch_execute("COMMIT").await.unwrap();
         };
         for raced in tokio::join!(racing, won).0 {
@@ -267,16 +269,6 @@ async fn a_race_lost_to_a_commit_is_decided_again() {
             assert!(matches!(outcomes[..], [Outcome::KeyReused]), "round {round}: {outcomes:?}");
         }
     }
-}
-
-/// Until so many sessions of this database wait for another's lock.
-async fn wait_for_locks(client: &Client, wanted: usize) {
-    let waiting = "SELECT count(*) FROM pg_stat_activity
-        WHERE datname = current_database() AND wait_event_type = 'Lock'";
-    eventually(Duration::from_secs(2), "the racers wait for the winner", async || {
-        client.query_one(waiting, &[]).await.unwrap().get::<_, i64>(0) == wanted as i64
-    })
-    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

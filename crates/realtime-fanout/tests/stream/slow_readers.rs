@@ -10,6 +10,15 @@ use tokio::net::{TcpSocket, TcpStream};
 use crate::node::Node;
 use crate::watcher::Watcher;
 
+/// A node that ticks as often as it can, with a hundred players on its board.
+async fn busy_node() -> Node {
+    let node = Node::start_with(FanoutSettings { tick: Duration::from_millis(1), ..FanoutSettings::default() }).await;
+    for player in 0..100 {
+        node.score(player, 1000 - i64::try_from(player).unwrap()).await;
+    }
+    node
+}
+
 /// A client that reads the answer to its handshake and then nothing, with a small buffer.
 async fn stalled(node: &Node) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
@@ -41,10 +50,7 @@ async fn drain(stream: &mut TcpStream, until: &str) -> (usize, String) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_reader_gets_the_newest_state_and_the_others_wait_for_nobody() {
-    let node = Node::start_with(FanoutSettings { tick: Duration::from_millis(1), ..FanoutSettings::default() }).await;
-    for player in 0..100 {
-        node.score(player, 1000 - i64::try_from(player).unwrap()).await;
-    }
+    let node = busy_node().await;
     let mut slow = stalled(&node).await;
     let mut quick = Watcher::open(&node.url("&limit=100")).await;
     quick.state_at(100).await;
@@ -76,10 +82,7 @@ fn whole_frames(came: &mut Vec<u8>) -> Vec<serde_json::Value> {
 /// The kernel takes parts of frames from such a reader's socket: what one tick leaves, another must not get in front of.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reader_that_trickles_gets_whole_frames_in_order() {
-    let node = Node::start_with(FanoutSettings { tick: Duration::from_millis(1), ..FanoutSettings::default() }).await;
-    for player in 0..100 {
-        node.score(player, 1000 - i64::try_from(player).unwrap()).await;
-    }
+    let node = busy_node().await;
     let mut slow = stalled(&node).await;
     let (mut came, mut chunk) = (Vec::new(), vec![0; 3_000]);
     while !came.windows(4).any(|window| window == b"\r\n\r\n") {
@@ -111,10 +114,7 @@ async fn a_reader_that_trickles_gets_whole_frames_in_order() {
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reader_without_progress_is_gone_after_ten_seconds() {
-    let node = Node::start_with(FanoutSettings { tick: Duration::from_millis(1), ..FanoutSettings::default() }).await;
-    for player in 0..100 {
-        node.score(player, 1000 - i64::try_from(player).unwrap()).await;
-    }
+    let node = busy_node().await;
     let _slow = stalled(&node).await;
     let mut quick = Watcher::open(&node.url("")).await;
     quick.expect("scoreboard:snapshot").await;
